@@ -1,0 +1,176 @@
+//! What the program may rely on: a [`Config`] that cannot be wrong.
+//!
+//! `raw` gathers what was written, `validate` judges it, all problems at once. Secrets are never
+//! in a configuration, only paths to them.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use error::{Place, Problem, Problems};
+pub use raw::Raw;
+pub use value::{Origin, PathPattern};
+
+mod error;
+mod locate;
+mod raw;
+pub mod settings;
+mod validate;
+mod value;
+
+/// Everything that can be set, checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The application's side.
+    pub listen: Listen,
+    /// InnoPaaS's side.
+    pub upstream: Upstream,
+    /// Where the pair of secrets is.
+    pub credentials: Credentials,
+    /// What may pass, and how it must look.
+    pub policy: Policy,
+    /// Bounds.
+    pub limits: Limits,
+    /// Health, status and metrics.
+    pub admin: Admin,
+    /// What happens between SIGTERM and the end.
+    pub drain: Drain,
+    /// What is written down.
+    pub log: Log,
+}
+
+/// The application's side.
+#[derive(Debug, Clone, Copy)]
+pub struct Listen {
+    /// A loopback address.
+    pub address: SocketAddr,
+}
+
+/// InnoPaaS's side.
+#[derive(Debug, Clone)]
+pub struct Upstream {
+    /// The one place that calls go to.
+    pub origin: Origin,
+    /// The only authorities to trust; `None` means the platform's.
+    pub ca_file: Option<PathBuf>,
+    /// How long each step may take.
+    pub deadlines: Deadlines,
+    /// How long an unused connection is kept.
+    pub pool_idle: Duration,
+    /// How many unused connections a worker keeps.
+    pub pool_max_idle: usize,
+    /// Size of an answer's head, in bytes.
+    pub head_size: usize,
+    /// Header lines in an answer.
+    pub header_count: usize,
+}
+
+/// How long each step towards InnoPaaS may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Deadlines {
+    /// Looking up the name.
+    pub resolve: Duration,
+    /// Opening the TCP connection, all addresses together.
+    pub connect: Duration,
+    /// The TLS handshake.
+    pub tls_handshake: Duration,
+    /// The head of the answer, counted from the last byte of the request.
+    pub response_head: Duration,
+    /// How long a body may stand still.
+    pub body_progress: Duration,
+}
+
+/// Where the pair of secrets is.
+#[derive(Debug, Clone)]
+pub struct Credentials {
+    /// Holds `app-key` and `authorization`.
+    pub directory: PathBuf,
+    /// How often it is looked at.
+    pub poll: Duration,
+}
+
+/// What may pass, and how it must look.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// Lower-case host names a caller may use, the upstream's own among them.
+    pub allowed_hosts: Vec<String>,
+    /// Paths that take `multipart/form-data`.
+    pub upload_paths: Vec<PathPattern>,
+    /// Lower-case media types that are replaced instead of refused.
+    pub rewrite: Vec<String>,
+    /// Whether the older scheme's headers pass.
+    pub keep_signature_headers: bool,
+    /// Whether `X-Request-Id` goes upstream.
+    pub forward_request_id: bool,
+    /// Largest request body, in bytes.
+    pub json_body: u64,
+    /// Largest request body on an upload path, in bytes.
+    pub upload_body: u64,
+}
+
+/// Bounds on what applications may take up.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Threads that serve calls.
+    pub workers: usize,
+    /// Connections at a time.
+    pub connections: usize,
+    /// Size of a request's head, in bytes.
+    pub head_size: usize,
+    /// Header lines in a request.
+    pub header_count: usize,
+    /// How long a head may take from its first byte.
+    pub head_deadline: Duration,
+    /// How long a body may stand still at the application.
+    pub body_progress: Duration,
+    /// How long an unused connection is kept.
+    pub idle: Duration,
+}
+
+/// Health, status and metrics.
+#[derive(Debug, Clone, Copy)]
+pub struct Admin {
+    /// Any address of this host.
+    pub address: SocketAddr,
+    /// Whether the proxy counts as ready without a pair.
+    pub ready_without_credentials: bool,
+}
+
+/// What happens between SIGTERM and the end.
+#[derive(Debug, Clone, Copy)]
+pub struct Drain {
+    /// New calls are taken for this long.
+    pub minimum: Duration,
+    /// After this long, calls in flight are cut.
+    pub maximum: Duration,
+}
+
+/// What is written down.
+#[derive(Debug, Clone, Copy)]
+pub struct Log {
+    /// How a line looks.
+    pub format: LogFormat,
+    /// What is worth a line.
+    pub level: tracing::Level,
+    /// Whether every call leaves a record.
+    pub access: bool,
+}
+
+/// How a log line looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For a person to read.
+    Text,
+}
+
+impl Config {
+    /// Checks what was gathered.
+    ///
+    /// # Errors
+    /// [`Problems`]: everything that is wrong, in the order of the settings.
+    pub fn from_raw(raw: Raw) -> Result<Self, Problems> {
+        validate::validate(raw)
+    }
+}

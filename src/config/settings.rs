@@ -1,0 +1,128 @@
+//! Every setting there is: its path in the file, its default and one sentence.
+//!
+//! This table is the only place that knows them. The parser, the suggestions for a mistyped name,
+//! the environment names, `check`, `proxy.yaml.example` and `docs/reference.md` follow from it,
+//! the last two held to it by tests.
+
+/// One setting.
+#[derive(Debug)]
+pub struct Setting {
+    /// Where it stands in the file, from the top: `upstream.deadlines.connect`.
+    pub path: &'static str,
+    /// What holds if nobody sets it.
+    pub default: Default,
+    /// What it does, in one sentence.
+    pub sentence: &'static str,
+}
+
+/// A default, as it would be written in the file.
+#[derive(Debug, Clone, Copy)]
+pub enum Default {
+    /// A single value: a duration, a size, a number, a name.
+    One(&'static str),
+    /// A list of values.
+    Many(&'static [&'static str]),
+}
+
+impl Setting {
+    /// The name that sets it from the environment.
+    pub fn environment_name(&self) -> String {
+        format!(
+            "{ENVIRONMENT_PREFIX}{}",
+            self.path.replace('.', "__").to_uppercase()
+        )
+    }
+}
+
+/// What every environment name of ours begins with.
+pub const ENVIRONMENT_PREFIX: &str = "INNOPAAS_PROXY_";
+
+macro_rules! settings {
+    ($($name:ident $path:literal $default:expr, $sentence:literal;)*) => {
+        $(
+            #[doc = $sentence]
+            pub static $name: Setting =
+                Setting { path: $path, default: $default, sentence: $sentence };
+        )*
+        /// All of them, in the order of the file.
+        pub static ALL: &[&Setting] = &[$(&$name),*];
+    };
+}
+
+use self::Default::{Many, One};
+
+settings! {
+    LISTEN_ADDRESS "listen.address" One("127.0.0.1:7253"),
+        "Where the application sends its calls; a loopback address, because whoever reaches it can spend money.";
+    LISTEN_ALLOWED_HOSTS "listen.allowed_hosts" Many(&["localhost", "127.0.0.1", "[::1]"]),
+        "Host names a caller may use for the proxy, with any port; the upstream's own host is always one of them.";
+
+    UPSTREAM_ORIGIN "upstream.origin" One("https://api.innopaas.com"),
+        "Where calls go: https, a host and perhaps a port, and nothing else.";
+    UPSTREAM_CA_FILE "upstream.ca_file" One(""),
+        "PEM file with the only certificate authorities to trust; empty means those of the platform, or the compiled-in ones where it has none.";
+    UPSTREAM_FORWARD_REQUEST_ID "upstream.forward_request_id" One("false"),
+        "Whether X-Request-Id is sent upstream as well.";
+    UPSTREAM_RESOLVE "upstream.deadlines.resolve" One("2s"),
+        "How long looking up the upstream's name may take.";
+    UPSTREAM_CONNECT "upstream.deadlines.connect" One("3s"),
+        "How long opening the TCP connection may take, all addresses together.";
+    UPSTREAM_TLS_HANDSHAKE "upstream.deadlines.tls_handshake" One("3s"),
+        "How long the TLS handshake may take.";
+    UPSTREAM_RESPONSE_HEAD "upstream.deadlines.response_head" One("9s"),
+        "How long the head of the answer may take once the request is sent; InnoPaaS's clients give up at 10 s.";
+    UPSTREAM_BODY_PROGRESS "upstream.deadlines.body_progress" One("30s"),
+        "How long a body, in either direction, may stand still at the upstream.";
+    UPSTREAM_POOL_IDLE "upstream.pool.idle" One("15s"),
+        "How long an unused upstream connection is kept.";
+    UPSTREAM_POOL_MAX_IDLE "upstream.pool.max_idle" One("32"),
+        "How many unused upstream connections each worker keeps at most.";
+
+    CREDENTIALS_DIRECTORY "credentials.directory" One("/var/run/secrets/innopaas"),
+        "Directory with the files `app-key` and `authorization`.";
+    CREDENTIALS_POLL "credentials.poll" One("1s"),
+        "How often the directory is looked at; SIGHUP looks at once.";
+
+    POLICY_UPLOAD_PATHS "policy.upload_paths" Many(&["/api/whatsapp/*/uploadFile"]),
+        "Paths that take `multipart/form-data` and nothing else; `*` stands for one segment.";
+    POLICY_CONTENT_TYPE_REWRITE "policy.content_type.rewrite" Many(&[]),
+        "Media types to replace with the JSON type instead of refusing them with 415.";
+    POLICY_KEEP_SIGNATURE_HEADERS "policy.keep_signature_headers" One("false"),
+        "Whether the headers of InnoPaaS's older scheme (x-appKey, x-nonce, x-timestamp, x-signature) pass.";
+
+    LIMITS_WORKERS "limits.workers" One("1"),
+        "Threads that serve calls; one serves over ten thousand calls a second.";
+    LIMITS_CONNECTIONS "limits.connections" One("2048"),
+        "Connections from applications at a time; more wait in the kernel's queue.";
+    LIMITS_HEAD_SIZE "limits.head_size" One("16KiB"),
+        "Size of a request's head, and of an answer's.";
+    LIMITS_HEADER_COUNT "limits.header_count" One("100"),
+        "Header lines in a request, and in an answer.";
+    LIMITS_JSON_BODY "limits.json_body" One("1MiB"),
+        "Size of a request's body.";
+    LIMITS_UPLOAD_BODY "limits.upload_body" One("100MiB"),
+        "Size of a request's body on an upload path.";
+    LIMITS_HEAD_DEADLINE "limits.head_deadline" One("10s"),
+        "How long the head of a request may take from its first byte.";
+    LIMITS_BODY_PROGRESS "limits.body_progress" One("30s"),
+        "How long a body, in either direction, may stand still at the application.";
+    LIMITS_IDLE "limits.idle" One("30m"),
+        "How long an application's unused connection is kept: longer than its pool keeps it, so that it is never the proxy who closes first.";
+
+    ADMIN_ADDRESS "admin.address" One("127.0.0.1:7255"),
+        "Where health, status and metrics are; read-only and without secrets, so that it may be the pod's address.";
+    ADMIN_READY_WITHOUT_CREDENTIALS "admin.ready_without_credentials" One("false"),
+        "Whether `/readyz` answers 200 before a pair was loaded.";
+
+    DRAIN_MINIMUM "drain.minimum" One("2s"),
+        "How long new calls are still taken after SIGTERM.";
+    DRAIN_MAXIMUM "drain.maximum" One("25s"),
+        "How long after SIGTERM calls in flight are cut; must fit into the pod's grace period.";
+
+    LOG_FORMAT "log.format" One("json"),
+        "`json` or `text`.";
+    LOG_LEVEL "log.level" One("info"),
+        "`error`, `warn`, `info`, `debug` or `trace`.";
+    LOG_ACCESS "log.access" One("true"),
+        "Whether every call leaves one record in the log.";
+}

@@ -1,0 +1,381 @@
+//! Turns texts into a [`Config`], or into the list of everything that is wrong with them.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::error::{Place, Problem, Problems};
+use super::raw::{Raw, Written};
+use super::settings::{self as s, Setting};
+use super::value::{self, Origin, PathPattern};
+use super::{
+    Admin, Config, Credentials, Deadlines, Drain, Limits, Listen, Log, LogFormat, Policy, Upstream,
+};
+
+pub(super) fn validate(raw: Raw) -> Result<Config, Problems> {
+    let mut judge = Judge { raw };
+    // Read field by field in the order of the settings, so that problems come in that order.
+    let address = judge.one(&s::LISTEN_ADDRESS, loopback);
+    let allowed_hosts = judge.many(&s::LISTEN_ALLOWED_HOSTS, value::host_name);
+    let origin = judge.one(&s::UPSTREAM_ORIGIN, Origin::parse);
+    let ca_file = judge.one(&s::UPSTREAM_CA_FILE, optional_path);
+    let forward_request_id = judge.one(&s::UPSTREAM_FORWARD_REQUEST_ID, value::switch);
+    let resolve = judge.one(&s::UPSTREAM_RESOLVE, deadline);
+    let connect = judge.one(&s::UPSTREAM_CONNECT, deadline);
+    let tls_handshake = judge.one(&s::UPSTREAM_TLS_HANDSHAKE, deadline);
+    let response_head = judge.one(&s::UPSTREAM_RESPONSE_HEAD, deadline);
+    let upstream_progress = judge.one(&s::UPSTREAM_BODY_PROGRESS, deadline);
+    let pool_idle = judge.one(&s::UPSTREAM_POOL_IDLE, value::duration);
+    let pool_max_idle = judge.one(&s::UPSTREAM_POOL_MAX_IDLE, |t| value::number(t, 0, 10_000));
+    let directory = judge.one(&s::CREDENTIALS_DIRECTORY, path);
+    let poll = judge.one(&s::CREDENTIALS_POLL, deadline);
+    let upload_paths = judge.many(&s::POLICY_UPLOAD_PATHS, PathPattern::parse);
+    let rewrite = judge.many(&s::POLICY_CONTENT_TYPE_REWRITE, value::media_type);
+    let keep_signature_headers = judge.one(&s::POLICY_KEEP_SIGNATURE_HEADERS, value::switch);
+    let workers = judge.one(&s::LIMITS_WORKERS, |t| value::number(t, 1, 64));
+    let connections = judge.one(&s::LIMITS_CONNECTIONS, |t| value::number(t, 1, 1_000_000));
+    let head_size = judge.one(&s::LIMITS_HEAD_SIZE, head_size);
+    let header_count = judge.one(&s::LIMITS_HEADER_COUNT, |t| value::number(t, 16, 1000));
+    let json_body = judge.one(&s::LIMITS_JSON_BODY, value::size);
+    let upload_body = judge.one(&s::LIMITS_UPLOAD_BODY, value::size);
+    let head_deadline = judge.one(&s::LIMITS_HEAD_DEADLINE, deadline);
+    let body_progress = judge.one(&s::LIMITS_BODY_PROGRESS, deadline);
+    let idle = judge.one(&s::LIMITS_IDLE, deadline);
+    let admin_address = judge.one(&s::ADMIN_ADDRESS, socket_address);
+    let ready_without_credentials = judge.one(&s::ADMIN_READY_WITHOUT_CREDENTIALS, value::switch);
+    let minimum = judge.one(&s::DRAIN_MINIMUM, value::duration);
+    let maximum = judge.one(&s::DRAIN_MAXIMUM, value::duration);
+    let format = judge.one(&s::LOG_FORMAT, log_format);
+    let level = judge.one(&s::LOG_LEVEL, log_level);
+    let access = judge.one(&s::LOG_ACCESS, value::switch);
+
+    if let (Some(minimum), Some(maximum)) = (minimum, maximum)
+        && minimum > maximum
+    {
+        judge.problem(&s::DRAIN_MINIMUM, "must not be longer than drain.maximum");
+    }
+    if let (Some(listen), Some(admin)) = (address, admin_address)
+        && listen == admin
+        && listen.port() != 0
+    {
+        judge.problem(
+            &s::ADMIN_ADDRESS,
+            "must not be the address of listen.address",
+        );
+    }
+
+    // Every value is there exactly if no problem was found.
+    let config = (|| {
+        let origin = origin?;
+        let mut allowed_hosts = allowed_hosts?;
+        allowed_hosts.push(origin.host().to_ascii_lowercase());
+        let (head_size, header_count) = (head_size?, header_count?);
+        Some(Config {
+            listen: Listen { address: address? },
+            upstream: Upstream {
+                origin,
+                ca_file: ca_file?,
+                deadlines: Deadlines {
+                    resolve: resolve?,
+                    connect: connect?,
+                    tls_handshake: tls_handshake?,
+                    response_head: response_head?,
+                    body_progress: upstream_progress?,
+                },
+                pool_idle: pool_idle?,
+                pool_max_idle: pool_max_idle?,
+                head_size,
+                header_count,
+            },
+            credentials: Credentials {
+                directory: directory?,
+                poll: poll?,
+            },
+            policy: Policy {
+                allowed_hosts,
+                upload_paths: upload_paths?,
+                rewrite: rewrite?,
+                keep_signature_headers: keep_signature_headers?,
+                forward_request_id: forward_request_id?,
+                json_body: json_body?,
+                upload_body: upload_body?,
+            },
+            limits: Limits {
+                workers: workers?,
+                connections: connections?,
+                head_size,
+                header_count,
+                head_deadline: head_deadline?,
+                body_progress: body_progress?,
+                idle: idle?,
+            },
+            admin: Admin {
+                address: admin_address?,
+                ready_without_credentials: ready_without_credentials?,
+            },
+            drain: Drain {
+                minimum: minimum?,
+                maximum: maximum?,
+            },
+            log: Log {
+                format: format?,
+                level: level?,
+                access: access?,
+            },
+        })
+    })();
+    match config {
+        Some(config) if judge.raw.problems.is_empty() => Ok(config),
+        _ => Err(Problems(judge.raw.problems)),
+    }
+}
+
+/// Applies a parser to what was written and takes note of what is wrong.
+struct Judge {
+    raw: Raw,
+}
+
+impl Judge {
+    fn one<T>(
+        &mut self,
+        setting: &'static Setting,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        let Written { values, place } = self.raw.written(setting);
+        match values.as_slice() {
+            [value] => self.take(setting, place, parse(value)),
+            _ => self.take(setting, place, Err("must be a single value".to_owned())),
+        }
+    }
+
+    fn many<T>(
+        &mut self,
+        setting: &'static Setting,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<Vec<T>> {
+        let Written { values, place } = self.raw.written(setting);
+        let parsed = values.iter().enumerate().map(|(index, value)| {
+            parse(value).map_err(|text| format!("entry {} {text}", index + 1))
+        });
+        let parsed = parsed.collect();
+        self.take(setting, place, parsed)
+    }
+
+    fn take<T>(
+        &mut self,
+        setting: &'static Setting,
+        place: Place,
+        parsed: Result<T, String>,
+    ) -> Option<T> {
+        parsed
+            .map_err(|text| {
+                self.raw.problems.push(Problem {
+                    place,
+                    path: setting.path.to_owned(),
+                    text,
+                });
+            })
+            .ok()
+    }
+
+    fn problem(&mut self, setting: &'static Setting, text: &str) {
+        let place = self.raw.written(setting).place;
+        self.take::<()>(setting, place, Err(text.to_owned()));
+    }
+}
+
+fn socket_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .map_err(|_| "must be an address and a port, such as `127.0.0.1:7253`".to_owned())
+}
+
+fn loopback(text: &str) -> Result<SocketAddr, String> {
+    let address = socket_address(text)?;
+    if address.ip().is_loopback() {
+        Ok(address)
+    } else {
+        Err(
+            "must be a loopback address: whoever reaches the proxy can spend money, and this \
+             version has no check of its callers"
+                .to_owned(),
+        )
+    }
+}
+
+fn deadline(text: &str) -> Result<Duration, String> {
+    /// Shorter than this, a busy machine alone would trip it.
+    const SHORTEST: Duration = Duration::from_millis(10);
+    match value::duration(text)? {
+        duration if duration < SHORTEST => Err("must be at least 10ms".to_owned()),
+        duration => Ok(duration),
+    }
+}
+
+fn head_size(text: &str) -> Result<usize, String> {
+    const BOUNDS: std::ops::RangeInclusive<u64> = 8 * 1024..=1024 * 1024;
+    let bytes = value::size(text)?;
+    match usize::try_from(bytes) {
+        Ok(size) if BOUNDS.contains(&bytes) => Ok(size),
+        _ => Err("must be from 8KiB to 1MiB".to_owned()),
+    }
+}
+
+fn path(text: &str) -> Result<PathBuf, String> {
+    if text.is_empty() {
+        Err("must be a path".to_owned())
+    } else {
+        Ok(PathBuf::from(text))
+    }
+}
+
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "has the form of a parser; any text is a path"
+)]
+fn optional_path(text: &str) -> Result<Option<PathBuf>, String> {
+    Ok(if text.is_empty() {
+        None
+    } else {
+        Some(PathBuf::from(text))
+    })
+}
+
+fn log_format(text: &str) -> Result<LogFormat, String> {
+    match text {
+        "json" => Ok(LogFormat::Json),
+        "text" => Ok(LogFormat::Text),
+        _ => Err("must be `json` or `text`".to_owned()),
+    }
+}
+
+fn log_level(text: &str) -> Result<tracing::Level, String> {
+    match text {
+        "error" => Ok(tracing::Level::ERROR),
+        "warn" => Ok(tracing::Level::WARN),
+        "info" => Ok(tracing::Level::INFO),
+        "debug" => Ok(tracing::Level::DEBUG),
+        "trace" => Ok(tracing::Level::TRACE),
+        _ => Err("must be `error`, `warn`, `info`, `debug` or `trace`".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(file: &str) -> Result<Config, Vec<String>> {
+        let mut raw = Raw::defaults();
+        raw.file(file.as_bytes());
+        Config::from_raw(raw)
+            .map_err(|Problems(list)| list.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn the_defaults_are_a_valid_configuration() {
+        let config = check("").unwrap();
+        assert_eq!(config.listen.address.to_string(), "127.0.0.1:7253");
+        assert_eq!(
+            config.upstream.origin.to_string(),
+            "https://api.innopaas.com"
+        );
+        assert!(
+            config
+                .policy
+                .allowed_hosts
+                .contains(&"api.innopaas.com".to_owned())
+        );
+    }
+
+    #[test]
+    fn all_problems_are_reported_at_once_with_line_and_path() {
+        let problems = check(
+            "listen:\n  address: 0.0.0.0:80\nupstream:\n  orign: https://x\n  deadlines:\n    \
+             connect: soon\nlog: loud\nwebhooks: {}\n",
+        )
+        .unwrap_err();
+        let text = problems.join("\n");
+        assert_eq!(problems.len(), 5, "{text}");
+        assert!(
+            text.contains("line 2: listen.address: must be a loopback address"),
+            "{text}"
+        );
+        assert!(
+            text.contains(
+                "line 4: upstream.orign: there is no such setting; is it upstream.origin?"
+            )
+        );
+        assert!(
+            text.contains("line 6: upstream.deadlines.connect: must be a duration"),
+            "{text}"
+        );
+        assert!(text.contains("line 7: log: is a section"), "{text}");
+        assert!(
+            text.contains("line 8: webhooks: there is no such setting"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn no_problem_repeats_what_was_written() {
+        let secret = "YUIYIUIAIIASUDIAOSIDUOIWUOQ";
+        for file in [
+            format!("authorization: {secret}"),
+            format!("{secret}: x"),
+            format!("upstream: {{origin: {secret}}}"),
+            format!("upstream: {secret}"),
+            format!("listen: {{address: [{secret}]}}"),
+            format!("policy: {{upload_paths: [{secret}]}}"),
+            format!("listen: \"{secret}"),
+            format!("{secret}: 1\n{secret}: 2"),
+            format!("log: {{level: !{secret} x}}"),
+            format!("- {secret}"),
+        ] {
+            let problems = check(&file).unwrap_err().join("\n");
+            assert!(
+                !problems.is_empty() && !problems.contains(secret),
+                "{problems}"
+            );
+        }
+    }
+
+    #[test]
+    fn environment_beats_the_file_and_a_flag_beats_both() {
+        let mut raw = Raw::defaults();
+        raw.file(b"log: {level: warn, format: text}\ndrain: {minimum: 3s}");
+        raw.environment(
+            [
+                ("INNOPAAS_PROXY_LOG__LEVEL", "debug"),
+                ("INNOPAAS_PROXY_LOG__FORMAT", "json"),
+                ("INNOPAAS_PROXY_PORT_7253_TCP", "tcp://10.0.0.1:7253"),
+                ("INNOPAAS_PROXY_SERVICE_HOST", "10.0.0.1"),
+                ("INNOPAAS_PROXY_LOG__LEVL", "debug"),
+                ("HOME", "/"),
+            ]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into_iter(),
+        );
+        raw.assignment("--set", "log.level=error");
+        assert_eq!(
+            raw.warnings,
+            ["unknown environment name INNOPAAS_PROXY_LOG__LEVL; is it INNOPAAS_PROXY_LOG__LEVEL?"]
+        );
+        let config = Config::from_raw(raw).unwrap();
+        assert_eq!(config.log.level, tracing::Level::ERROR);
+        assert_eq!(config.log.format, LogFormat::Json);
+        assert_eq!(config.drain.minimum, Duration::from_secs(3));
+    }
+
+    #[test]
+    fn a_file_too_large_or_not_text_is_refused() {
+        for (content, wanted) in [
+            (vec![b'#'; 256 * 1024 + 1], "larger than 256 kB"),
+            (vec![0xff], "not UTF-8"),
+            (b"- a list".to_vec(), "must be sections"),
+        ] {
+            let mut raw = Raw::defaults();
+            raw.file(&content);
+            let problems = Config::from_raw(raw).unwrap_err().to_string();
+            assert!(problems.contains(wanted), "{problems}");
+        }
+    }
+}

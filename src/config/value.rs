@@ -1,0 +1,258 @@
+//! How single values are written: durations, sizes, numbers, switches, origins, path patterns.
+//!
+//! Every parser returns what is wrong as a text that never repeats the value.
+
+use std::fmt;
+use std::time::Duration;
+
+use http::uri::{Authority, Scheme, Uri};
+
+/// Text with a unit: `250ms`, `5s`, `2m`, `1h`.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let (number, unit) = number_and_unit(text).ok_or(DURATION_FORM)?;
+    let milliseconds = match unit {
+        "ms" => Some(number),
+        "s" => number.checked_mul(1_000),
+        "m" => number.checked_mul(60_000),
+        "h" => number.checked_mul(3_600_000),
+        _ => return Err(DURATION_FORM.to_owned()),
+    };
+    match milliseconds {
+        Some(ms) if ms <= LONGEST_MS => Ok(Duration::from_millis(ms)),
+        _ => Err("must not be longer than 24h".to_owned()),
+    }
+}
+
+const DURATION_FORM: &str = "must be a duration such as `250ms`, `5s`, `2m` or `1h`";
+const LONGEST_MS: u64 = 24 * 3_600_000;
+
+/// Text with a unit: `64KiB`, `1MiB`. In bytes.
+pub(super) fn size(text: &str) -> Result<u64, String> {
+    let (number, unit) = number_and_unit(text).ok_or(SIZE_FORM)?;
+    let bytes = match unit {
+        "B" => Some(number),
+        "KiB" => number.checked_mul(1 << 10),
+        "MiB" => number.checked_mul(1 << 20),
+        "GiB" => number.checked_mul(1 << 30),
+        _ => return Err(SIZE_FORM.to_owned()),
+    };
+    bytes.ok_or_else(|| "is too large".to_owned())
+}
+
+const SIZE_FORM: &str = "must be a size such as `512B`, `64KiB` or `1MiB`";
+
+fn number_and_unit(text: &str) -> Option<(u64, &str)> {
+    let digits = text.find(|c: char| !c.is_ascii_digit())?;
+    let (number, unit) = text.split_at(digits);
+    Some((number.parse().ok()?, unit.trim_start()))
+}
+
+pub(super) fn switch(text: &str) -> Result<bool, String> {
+    match text {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err("must be `true` or `false`".to_owned()),
+    }
+}
+
+/// A whole number within these bounds, both included.
+pub(super) fn number(text: &str, least: usize, most: usize) -> Result<usize, String> {
+    text.parse()
+        .ok()
+        .filter(|number| (least..=most).contains(number))
+        .ok_or_else(|| format!("must be a whole number from {least} to {most}"))
+}
+
+/// The one place that calls go to: scheme https, host, port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    authority: Authority,
+}
+
+impl Origin {
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        const FORM: &str = "must be an origin such as `https://api.innopaas.com`: https, a host \
+                            and perhaps a port, without user, path or query";
+        let uri: Uri = text.parse().map_err(|_| FORM)?;
+        if uri.scheme() == Some(&Scheme::HTTP) {
+            return Err("must begin with https: the credential would travel in clear".to_owned());
+        }
+        let parts = uri.into_parts();
+        let bare = parts.path_and_query.is_none_or(|path| path == "/");
+        match (parts.scheme, parts.authority) {
+            (Some(scheme), Some(authority))
+                if scheme == Scheme::HTTPS
+                    && bare
+                    && !authority.as_str().contains('@')
+                    && !authority.host().is_empty()
+                    && (authority.port().is_none() == !ends_in_port(&authority)) =>
+            {
+                Ok(Self { authority })
+            }
+            _ => Err(FORM.to_owned()),
+        }
+    }
+
+    /// Name or address, an IPv6 address in brackets.
+    pub fn host(&self) -> &str {
+        self.authority.host()
+    }
+
+    /// The host as the resolver and TLS want it: an IPv6 address without brackets.
+    pub fn bare_host(&self) -> &str {
+        self.host().trim_start_matches('[').trim_end_matches(']')
+    }
+
+    /// Port, 443 unless written.
+    pub fn port(&self) -> u16 {
+        self.authority.port_u16().unwrap_or(443)
+    }
+
+    /// What stands in `Host` (RFC 9110, section 7.2).
+    pub fn authority(&self) -> &Authority {
+        &self.authority
+    }
+}
+
+/// Whether something stands behind the host, be it a number or not.
+fn ends_in_port(authority: &Authority) -> bool {
+    authority.as_str().len() > authority.host().len()
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "https://{}", self.authority)
+    }
+}
+
+/// A path in which `*` stands for exactly one segment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PathPattern(Vec<Segment>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Segment {
+    Literal(String),
+    Any,
+}
+
+impl PathPattern {
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        let segments = text.strip_prefix('/').ok_or("must begin with `/`")?;
+        let legal = |c: char| c.is_ascii_alphanumeric() || "-._~/*".contains(c);
+        if !segments.chars().all(legal) {
+            return Err("may hold letters, digits, `-._~`, `/` and `*`".to_owned());
+        }
+        segments
+            .split('/')
+            .map(|segment| match segment {
+                "*" => Ok(Segment::Any),
+                "" | "." | ".." => Err("has an empty or dot segment".to_owned()),
+                text if text.contains('*') => Err("has `*` beside other characters".to_owned()),
+                text => Ok(Segment::Literal(text.to_owned())),
+            })
+            .collect::<Result<_, _>>()
+            .map(Self)
+    }
+
+    /// Whether this path, as it stands in the request, is one of those meant. Percent-encoded
+    /// spellings of a letter do not match.
+    pub fn matches(&self, path: &str) -> bool {
+        let Some(path) = path.strip_prefix('/') else {
+            return false;
+        };
+        let mut segments = path.split('/');
+        self.0.iter().all(|wanted| match (wanted, segments.next()) {
+            (Segment::Any, Some(segment)) => !segment.is_empty(),
+            (Segment::Literal(literal), Some(segment)) => literal == segment,
+            (_, None) => false,
+        }) && segments.next().is_none()
+    }
+}
+
+/// A host name or address as it may stand in `Host`, without port; lower case.
+pub(super) fn host_name(text: &str) -> Result<String, String> {
+    let legal = |c: char| c.is_ascii_alphanumeric() || "-._[]:".contains(c);
+    let bracketed = text.starts_with('[') && text.ends_with(']');
+    if text.is_empty() || !text.chars().all(legal) || (text.contains(':') && !bracketed) {
+        return Err("must be a host name or address without port, IPv6 in brackets".to_owned());
+    }
+    Ok(text.to_ascii_lowercase())
+}
+
+/// A media type without parameters; lower case.
+pub(super) fn media_type(text: &str) -> Result<String, String> {
+    let token = |s: &str| {
+        !s.is_empty()
+            && s.chars()
+                .all(|c| c.is_ascii_alphanumeric() || "!#$&-^_.+".contains(c))
+    };
+    match text.split_once('/') {
+        Some((kind, subtype)) if token(kind) && token(subtype) => Ok(text.to_ascii_lowercase()),
+        _ => Err("must be a media type such as `text/plain`, without parameters".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_and_sizes_carry_a_unit() {
+        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        assert_eq!(size("64KiB"), Ok(65_536));
+        for wrong in [
+            "5",
+            "",
+            "s",
+            "-1s",
+            "5 parsecs",
+            "99999999999999999999s",
+            "25h",
+        ] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+        for wrong in ["5", "1MB", "1mib", "99999999999GiB"] {
+            assert!(size(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_origin_is_https_and_nothing_but_host_and_port() {
+        let origin = Origin::parse("https://api.innopaas.com").unwrap();
+        assert_eq!((origin.host(), origin.port()), ("api.innopaas.com", 443));
+        let origin = Origin::parse("https://[::1]:8443/").unwrap();
+        assert_eq!((origin.bare_host(), origin.port()), ("::1", 8443));
+        for wrong in [
+            "http://api.innopaas.com",
+            "api.innopaas.com",
+            "https://user@host",
+            "https://host/path",
+            "https://host?q",
+            "https://host:",
+            "https://host:99999",
+            "",
+        ] {
+            assert!(Origin::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_star_stands_for_exactly_one_segment() {
+        let pattern = PathPattern::parse("/api/whatsapp/*/uploadFile").unwrap();
+        assert!(pattern.matches("/api/whatsapp/v3/uploadFile"));
+        for other in [
+            "/api/whatsapp/uploadFile",
+            "/api/whatsapp//uploadFile",
+            "/api/whatsapp/v3/x/uploadFile",
+            "/api/whatsapp/v3/uploadFile/",
+            "/api/whatsapp/v3/uploadfile",
+            "/api/whatsapp/v3/upload%46ile",
+        ] {
+            assert!(!pattern.matches(other), "{other}");
+        }
+        for wrong in ["api", "/a//b", "/a/../b", "/a/b*", "/a?b"] {
+            assert!(PathPattern::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! A sidecar that lets an application call InnoPaaS without holding a credential.
+//!
+//! The application sends plain HTTP to loopback; this process strips whatever credentials the
+//! caller brought, adds the right ones and passes the call on over verified TLS. Floors, from the
+//! ground; a module uses lower floors only (a test holds it to that):
+//!
+//! | floor | modules | |
+//! | --- | --- | --- |
+//! | 5 | `cli` | commands, exit codes |
+//! | 4 | `app` | builds the parts, owns every task, orders start and shutdown |
+//! | 3 | `proxy` `admin` `sandbox` | what each listener does |
+//! | 2 | `server` `upstream` `credentials` | sockets, TLS, files |
+//! | 1 | `config` `telemetry` `lifecycle` | what everyone may know |
+//! | 0 | `secret` | vocabulary without I/O |
+
+pub mod config;
+pub mod lifecycle;
+pub mod secret;
+pub mod server;
+pub mod telemetry;

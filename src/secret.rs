@@ -1,0 +1,186 @@
+//! A secret: bytes that can be sent, compared and counted, and never printed.
+//!
+//! Invariant: [`Secret::expose`] is the only way to the bytes. There is no `Display`, no
+//! `Serialize`, no `PartialEq`; `Debug` tells the length and nothing else. This module does no
+//! input or output; `credentials` reads the files.
+
+use std::fmt;
+
+use http::HeaderValue;
+use subtle::ConstantTimeEq;
+
+/// The longest secret that is accepted, in bytes: InnoPaaS's samples are 17 and 56 bytes long, a
+/// JWT may need a few kB.
+pub const MAX_LEN: usize = 4096;
+
+/// One secret that is sure to be a valid header value (RFC 9110, section 5.5).
+#[derive(Clone)]
+pub struct Secret(HeaderValue);
+
+/// Why bytes cannot be a secret. Says where, never what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Malformed {
+    /// Nothing is there, or nothing but one line end.
+    Empty,
+    /// Longer than [`MAX_LEN`].
+    TooLong,
+    /// The byte at this position, counted from 0, cannot stand in a credential: a control
+    /// character, a space, or anything outside ASCII.
+    Byte {
+        /// Position of the byte, counted from 0.
+        position: usize,
+    },
+    /// Begins and ends with a quote: pasted from a JSON or YAML text.
+    Quoted,
+    /// Begins with an authentication scheme (`Bearer`, `Basic`); InnoPaaS wants the bare token.
+    Scheme,
+}
+
+impl Secret {
+    /// Takes the content of a file: one trailing line end is not part of the secret.
+    ///
+    /// # Errors
+    /// [`Malformed`], if the bytes could not be sent as they are, or carry one of the two usual
+    /// pasting mistakes.
+    pub fn from_file_content(content: &[u8]) -> Result<Self, Malformed> {
+        let bytes = content
+            .strip_suffix(b"\r\n")
+            .or_else(|| content.strip_suffix(b"\n"))
+            .unwrap_or(content);
+        if bytes.is_empty() {
+            return Err(Malformed::Empty);
+        }
+        if bytes.len() > MAX_LEN {
+            return Err(Malformed::TooLong);
+        }
+        if has_scheme(bytes) {
+            return Err(Malformed::Scheme);
+        }
+        if let Some(position) = bytes.iter().position(|byte| !byte.is_ascii_graphic()) {
+            return Err(Malformed::Byte { position });
+        }
+        if is_quoted(bytes) {
+            return Err(Malformed::Quoted);
+        }
+        let mut value =
+            HeaderValue::from_bytes(bytes).map_err(|_| Malformed::Byte { position: 0 })?;
+        value.set_sensitive(true);
+        Ok(Self(value))
+    }
+
+    /// The secret itself. Grep for this word to see every place that touches one.
+    pub fn expose(&self) -> &HeaderValue {
+        &self.0
+    }
+
+    /// Whether both are the same, in a time that depends on their lengths only.
+    pub fn same_as(&self, other: &Self) -> bool {
+        self.0.as_bytes().ct_eq(other.0.as_bytes()).into()
+    }
+
+    /// How many bytes it has.
+    #[expect(
+        clippy::len_without_is_empty,
+        reason = "an empty secret cannot be made"
+    )]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Secret({} bytes)", self.len())
+    }
+}
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("it is empty"),
+            Self::TooLong => write!(f, "it is longer than {MAX_LEN} bytes"),
+            Self::Byte { position } => write!(
+                f,
+                "the byte at position {position} (counted from 0) is a space, a control character \
+                 or not ASCII, and cannot be sent"
+            ),
+            Self::Quoted => f.write_str("it is wrapped in quotes; write the bare value"),
+            Self::Scheme => f.write_str(
+                "it begins with an authentication scheme such as `Bearer`; InnoPaaS wants the \
+                 bare token",
+            ),
+        }
+    }
+}
+
+fn has_scheme(bytes: &[u8]) -> bool {
+    [b"bearer ".as_slice(), b"basic ".as_slice()]
+        .iter()
+        .any(|scheme| {
+            bytes
+                .get(..scheme.len())
+                .is_some_and(|s| s.eq_ignore_ascii_case(scheme))
+        })
+}
+
+fn is_quoted(bytes: &[u8]) -> bool {
+    matches!(bytes, [b'"', .., b'"'] | [b'\'', .., b'\''])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn malformed(content: &[u8]) -> Malformed {
+        Secret::from_file_content(content).unwrap_err()
+    }
+
+    #[test]
+    fn one_trailing_line_end_is_not_part_of_a_secret() {
+        for content in [b"token".as_slice(), b"token\n", b"token\r\n"] {
+            assert_eq!(
+                Secret::from_file_content(content).unwrap().expose(),
+                "token"
+            );
+        }
+        assert_eq!(malformed(b"token\n\n"), Malformed::Byte { position: 5 });
+    }
+
+    #[test]
+    fn what_cannot_be_sent_is_refused_with_its_position() {
+        assert_eq!(malformed(b""), Malformed::Empty);
+        assert_eq!(malformed(b"\n"), Malformed::Empty);
+        assert_eq!(malformed(b"to\0ken"), Malformed::Byte { position: 2 });
+        assert_eq!(malformed(b" token"), Malformed::Byte { position: 0 });
+        assert_eq!(
+            malformed("tokén".as_bytes()),
+            Malformed::Byte { position: 3 }
+        );
+        assert_eq!(malformed(&[b'a'; MAX_LEN + 1]), Malformed::TooLong);
+    }
+
+    #[test]
+    fn usual_pasting_mistakes_are_named() {
+        assert_eq!(malformed(b"Bearer abc"), Malformed::Scheme);
+        assert_eq!(malformed(b"bAsIc abc\n"), Malformed::Scheme);
+        assert_eq!(malformed(b"\"abc\""), Malformed::Quoted);
+    }
+
+    #[test]
+    fn debug_tells_the_length_alone() {
+        let secret = Secret::from_file_content(b"hunter2hunter2").unwrap();
+        assert_eq!(
+            format!("{secret:?} {:?}", secret.expose()),
+            "Secret(14 bytes) Sensitive"
+        );
+    }
+
+    #[test]
+    fn comparing_finds_a_difference_anywhere() {
+        let secret = |text: &str| Secret::from_file_content(text.as_bytes()).unwrap();
+        assert!(secret("abcdef").same_as(&secret("abcdef")));
+        for other in ["bbcdef", "abcdeg", "abcde", "abcdefg"] {
+            assert!(!secret("abcdef").same_as(&secret(other)));
+        }
+    }
+}

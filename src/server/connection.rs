@@ -1,0 +1,252 @@
+//! One connection, from its first byte to its last.
+
+use std::error::Error;
+use std::fmt;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
+
+use super::accept::Accepted;
+use super::watch::{InFlight, Stream, Watch, Watched};
+use super::{Limits, Options};
+use crate::lifecycle::{Phase, Phases};
+
+/// How a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// No call was in flight any more, or its peer was the one to go.
+    Complete,
+    /// In the middle of a call, by us.
+    Cut,
+}
+
+/// A service's wish to cut the connection with a reset, instead of an answer.
+#[derive(Debug, Clone, Copy)]
+pub struct Abort;
+
+impl Error for Abort {}
+
+impl fmt::Display for Abort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the service cut the connection")
+    }
+}
+
+/// Stands among an answer's extensions if the request's body was left unread: the peer must be
+/// able to read the answer although it is still writing, and a closed socket would reset it.
+#[derive(Debug, Clone, Copy)]
+pub struct Linger;
+
+/// Serves one connection to its end.
+pub(super) async fn drive<S, B>(
+    accepted: Accepted,
+    service: Rc<S>,
+    options: Rc<Options>,
+    phases: Phases,
+) -> End
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Abort> + 'static,
+    S::Future: 'static,
+    B: Body<Data = Bytes> + Unpin + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let Accepted { stream, _place } = accepted;
+    let _open = options
+        .metrics
+        .as_ref()
+        .map(|metrics| metrics.downstream_connection());
+    // Answers are written whole; waiting for more would only delay them.
+    let _ = stream.set_nodelay(true);
+    let Some(stream) = secure(stream, &options).await else {
+        return End::Complete;
+    };
+    let watch = Watch::new();
+    let io = Watched {
+        stream,
+        watch: Rc::clone(&watch),
+    };
+
+    let lingering = Rc::new(std::cell::Cell::new(false));
+    let service = {
+        let (watch, lingering) = (Rc::clone(&watch), Rc::clone(&lingering));
+        service_fn(move |request| {
+            let in_flight = watch.call_started();
+            let answer = service.call(request);
+            let lingering = Rc::clone(&lingering);
+            async move {
+                let answer = answer.await?;
+                lingering.set(answer.extensions().get::<Linger>().is_some());
+                Ok::<_, Abort>(answer.map(|body| Tracked {
+                    body,
+                    _in_flight: in_flight,
+                }))
+            }
+        })
+    };
+    let mut http = builder(&options.limits).serve_connection(TokioIo::new(io), service);
+    match run(Pin::new(&mut http), &watch, &options.limits, phases).await {
+        Ran::Done if lingering.get() => linger(http.into_parts().io.into_inner()).await,
+        Ran::Done => {}
+        Ran::Failed(error) => {
+            let io = http.into_parts().io.into_inner();
+            if error.is_parse_version_h2() {
+                answer_h2_preface(io).await;
+            } else if error.source().is_some_and(<dyn Error>::is::<Abort>) {
+                let _ = io.stream.socket().set_zero_linger();
+            }
+        }
+        Ran::Overdue(reason) => tracing::debug!(reason, "closed a connection"),
+        Ran::Aborted => {
+            return if watch.call_in_flight() {
+                End::Cut
+            } else {
+                End::Complete
+            };
+        }
+    }
+    End::Complete
+}
+
+/// How hyper's part ended.
+enum Ran {
+    Done,
+    Failed(hyper::Error),
+    Overdue(&'static str),
+    Aborted,
+}
+
+async fn run<S, B>(
+    mut http: Pin<&mut http1::Connection<TokioIo<Watched>, S>>,
+    watch: &Watch,
+    limits: &Limits,
+    mut phases: Phases,
+) -> Ran
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Abort>,
+    B: Body<Data = Bytes> + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let mut wanted = Phase::Closing;
+    let mut look = std::pin::pin!(sleep(Watch::period(limits)));
+    loop {
+        tokio::select! {
+            biased;
+            ended = &mut http => return match ended {
+                Ok(()) => Ran::Done,
+                Err(error) => Ran::Failed(error),
+            },
+            () = phases.reached(wanted) => {
+                if wanted == Phase::Aborting {
+                    return Ran::Aborted;
+                }
+                http.as_mut().graceful_shutdown();
+                wanted = Phase::Aborting;
+            }
+            () = &mut look => match watch.judge(Instant::now(), limits) {
+                Ok(again) => look.as_mut().reset(again.into()),
+                Err(reason) => return Ran::Overdue(reason),
+            },
+        }
+    }
+}
+
+fn builder(limits: &Limits) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .header_read_timeout(None) // hyper's would also close connections that are merely unused
+        .max_headers(limits.header_count)
+        .max_header_size(limits.head_size)
+        .max_buf_size(limits.head_size.max(64 * 1024))
+        .auto_date_header(false); // `Date` is the upstream's to give
+    builder
+}
+
+async fn secure(stream: TcpStream, options: &Options) -> Option<Stream> {
+    let Some(acceptor) = &options.tls else {
+        return Some(Stream::Plain(stream));
+    };
+    match timeout(options.limits.head_deadline, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => Some(Stream::Tls(Box::new(stream))),
+        Ok(Err(_)) | Err(_) => None,
+    }
+}
+
+/// Reads on for a moment and throws away, so that the peer finds the answer before the reset.
+async fn linger(mut io: Watched) {
+    const AT_MOST: Duration = Duration::from_secs(1);
+    const BYTES: u64 = 4 * 1024 * 1024;
+    let _ = io.shutdown().await;
+    let mut sink = tokio::io::sink();
+    let mut rest = io.take(BYTES);
+    let _ = timeout(AT_MOST, tokio::io::copy(&mut rest, &mut sink)).await;
+}
+
+/// Tells a client that began with HTTP/2's preface to use HTTP/1.1, in its own words: empty
+/// SETTINGS, then GOAWAY with `HTTP_1_1_REQUIRED` (RFC 9113, sections 3.4, 6.8 and 7).
+async fn answer_h2_preface(mut io: Watched) {
+    const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
+    const HTTP_1_1_REQUIRED: u8 = 0xd;
+    const WORDS: &[u8] = b"innopaas-proxy speaks HTTP/1.1";
+    let length = u8::try_from(8 + WORDS.len()).unwrap_or(8);
+    let goaway = [
+        0,
+        0,
+        length,
+        7,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        HTTP_1_1_REQUIRED,
+    ];
+    let answer = [SETTINGS, &goaway, WORDS].concat();
+    if let Ok(Ok(())) = timeout(Duration::from_secs(1), io.write_all(&answer)).await {
+        linger(io).await;
+    }
+}
+
+/// A body that keeps its call in flight until it is over.
+struct Tracked<B> {
+    body: B,
+    _in_flight: InFlight,
+}
+
+impl<B: Body + Unpin> Body for Tracked<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

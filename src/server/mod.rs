@@ -1,0 +1,122 @@
+//! Serves HTTP/1.1 on a bound listener until it is told to stop.
+//!
+//! Knows nothing of what is served: the proxy, the admin endpoints and the sandbox all run on it.
+//! Every wait on a peer has a deadline here, except those between the end of a request's head and
+//! the end of its answer, which belong to the service.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper::service::Service;
+use tokio::task::{JoinError, JoinSet};
+use tokio_rustls::TlsAcceptor;
+
+use crate::lifecycle::{Phase, Phases};
+use crate::telemetry::metrics::WorkerMetrics;
+
+pub use accept::{Intake, Load, Peer, bind};
+pub use connection::{Abort, Linger};
+
+mod accept;
+mod connection;
+mod watch;
+
+/// How connections are treated.
+#[derive(Clone)]
+pub struct Options {
+    /// Bounds on what a peer may take up.
+    pub limits: Limits,
+    /// TLS for this listener, if it speaks TLS.
+    pub tls: Option<TlsAcceptor>,
+    /// Where open connections are counted, if they are.
+    pub metrics: Option<Arc<WorkerMetrics>>,
+}
+
+/// Bounds on what a peer may take up.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Size of a request's head, in bytes.
+    pub head_size: usize,
+    /// Header lines in a request.
+    pub header_count: usize,
+    /// How long a TLS handshake, and then the head of a request from its first byte, may take.
+    pub head_deadline: Duration,
+    /// How long the peer may leave an answer unread.
+    pub write_progress: Duration,
+    /// How long a connection may be unused.
+    pub idle: Duration,
+}
+
+/// What was left when a server ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Drained {
+    /// Connections that were cut in the middle of a call.
+    pub cut: usize,
+}
+
+/// Serves until `phases` reaches [`Phase::Closing`], then finishes what is in flight; what is
+/// still open at [`Phase::Aborting`] is cut. Must run inside a `LocalSet`.
+pub async fn serve<S, B>(
+    mut intake: Intake,
+    service: S,
+    options: Options,
+    mut phases: Phases,
+) -> Drained
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Abort> + 'static,
+    S::Future: 'static,
+    B: Body<Data = Bytes> + Unpin + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let service = Rc::new(service);
+    let options = Rc::new(options);
+    let mut connections = JoinSet::new();
+    let mut drained = Drained::default();
+    let closing = phases.clone();
+    let spawn = |connections: &mut JoinSet<_>, accepted| {
+        let (service, options, phases) =
+            (Rc::clone(&service), Rc::clone(&options), closing.clone());
+        connections.spawn_local(connection::drive(accepted, service, options, phases));
+    };
+    loop {
+        tokio::select! {
+            biased;
+            () = phases.reached(Phase::Closing) => break,
+            Some(ended) = connections.join_next(), if !connections.is_empty() => {
+                drained.note(ended);
+            }
+            accepted = intake.next() => match accepted {
+                Some(accepted) => spawn(&mut connections, accepted),
+                None => phases.reached(Phase::Closing).await,
+            }
+        }
+    }
+    // Who connected before the end is still heard.
+    while let Some(accepted) = intake.waiting() {
+        spawn(&mut connections, accepted);
+    }
+    drop(intake);
+    while let Some(ended) = connections.join_next().await {
+        drained.note(ended);
+    }
+    drained
+}
+
+impl Drained {
+    fn note(&mut self, ended: Result<connection::End, JoinError>) {
+        match ended {
+            Ok(connection::End::Complete) => {}
+            Ok(connection::End::Cut) => self.cut += 1,
+            Err(error) => {
+                // The panic's own message was left to the hook; one connection is lost, no more.
+                tracing::error!(panicked = error.is_panic(), "a connection's task died");
+                self.cut += 1;
+            }
+        }
+    }
+}

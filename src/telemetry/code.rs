@@ -1,0 +1,107 @@
+//! The stable words for what became of a call. Dashboards, alerts and applications rely on them.
+
+use std::fmt;
+
+macro_rules! words {
+    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident $word:literal),* $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum $name { $($(#[$doc])* $variant),* }
+
+        impl $name {
+            /// All of them, in the order of their numbers.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// As it stands in logs, metrics and error bodies.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word),* }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    };
+}
+
+words! {
+    /// Whether a byte of the request may have left for InnoPaaS.
+    Sent {
+        /// No byte left: the call can be made again without a second message.
+        No "no",
+        /// Some bytes left: whether InnoPaaS acted on them is not known.
+        Maybe "maybe",
+    }
+}
+
+words! {
+    /// What became of a call.
+    Outcome {
+        /// InnoPaaS's own answer went back, whatever it says.
+        Answered "answered",
+        /// The proxy refused the request; nothing was sent.
+        Rejected "rejected",
+        /// The proxy could not get an answer.
+        Failed "failed",
+        /// The caller went away before it had its answer.
+        ClientGone "client_gone",
+        /// An answer had begun and then broke off.
+        Cut "cut",
+    }
+}
+
+words! {
+    /// Why the proxy answered itself.
+    Code {
+        /// The method is CONNECT or TRACE.
+        MethodRefused "method_refused",
+        /// The target is neither a path nor an absolute form with an allowed host.
+        TargetRefused "target_refused",
+        /// `Host` is missing, doubled or malformed.
+        HostInvalid "host_invalid",
+        /// `Host` or the absolute target names somebody else.
+        HostRefused "host_refused",
+        /// The body's length is not told in one unambiguous way.
+        FramingAmbiguous "framing_ambiguous",
+        /// `Upgrade` to anything but h2c.
+        UpgradeRefused "upgrade_refused",
+        /// `Expect` with anything but `100-continue`.
+        ExpectationRefused "expectation_refused",
+        /// The content type is not the one that this path takes.
+        ContentTypeRefused "content_type_refused",
+        /// The body is larger than the limit.
+        BodyTooLarge "body_too_large",
+        /// The caller stopped sending its body.
+        BodyTimeout "body_timeout",
+        /// The caller's body broke off or was malformed.
+        BodyBroken "body_broken",
+        /// No pair of credentials was loaded yet.
+        CredentialsMissing "credentials_missing",
+        /// The upstream's name could not be looked up.
+        ResolveFailed "resolve_failed",
+        /// Looking up the upstream's name took too long.
+        ResolveTimeout "resolve_timeout",
+        /// The upstream refused the TCP connection.
+        ConnectRefused "connect_refused",
+        /// The TCP connection could not be opened for another reason.
+        ConnectFailed "connect_failed",
+        /// Opening the TCP connection took too long.
+        ConnectTimeout "connect_timeout",
+        /// The TLS handshake failed: wrong certificate, wrong protocol.
+        TlsFailed "tls_failed",
+        /// The TLS handshake took too long.
+        TlsTimeout "tls_timeout",
+        /// The upstream closed the connection before it answered.
+        UpstreamClosed "upstream_closed",
+        /// The upstream stopped taking the request's body.
+        UploadStalled "upload_stalled",
+        /// The upstream's answer did not begin in time.
+        ResponseTimeout "response_timeout",
+        /// The upstream's answer is not valid HTTP/1.1.
+        ResponseInvalid "response_invalid",
+        /// The head of the upstream's answer is larger than the limit.
+        ResponseTooLarge "response_too_large",
+    }
+}
