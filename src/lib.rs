@@ -13,8 +13,13 @@
 //! | 1 | `config` `telemetry` `lifecycle` | what everyone may know |
 //! | 0 | `secret` | vocabulary without I/O |
 
+pub mod admin;
+pub mod app;
 pub mod config;
+pub mod credentials;
 pub mod lifecycle;
+pub mod proxy;
 pub mod secret;
 pub mod server;
 pub mod telemetry;
+pub mod upstream;

@@ -2,7 +2,10 @@
 //!
 //! Phases only move forward, and only `app` moves them.
 
-use tokio::sync::watch;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
 
 /// Where the process is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,6 +70,40 @@ impl Phases {
     /// is reached as well.
     pub async fn reached(&mut self, wanted: Phase) {
         let _ = self.0.wait_for(|phase| *phase >= wanted).await;
+    }
+}
+
+/// Asks a worker whether it is alive.
+#[derive(Debug, Clone)]
+pub struct Pulse(mpsc::Sender<oneshot::Sender<()>>);
+
+/// A worker's side of a [`Pulse`].
+#[derive(Debug)]
+pub struct Heart(mpsc::Receiver<oneshot::Sender<()>>);
+
+/// A worker's heart, and how it is felt from outside.
+pub fn heart() -> (Heart, Pulse) {
+    /// Questions that may wait for an answer; more are taken for a no.
+    const WAITING: usize = 16;
+    let (sender, receiver) = mpsc::channel(WAITING);
+    (Heart(receiver), Pulse(sender))
+}
+
+impl Heart {
+    /// Answers for as long as the worker's runtime turns; ends when nobody is left to ask.
+    pub async fn beat(mut self) {
+        while let Some(reply) = self.0.recv().await {
+            let _ = reply.send(());
+        }
+    }
+}
+
+impl Pulse {
+    /// Whether the worker answers within a second.
+    pub async fn is_felt(&self) -> bool {
+        const PATIENCE: Duration = Duration::from_secs(1);
+        let (reply, answer) = oneshot::channel();
+        self.0.try_send(reply).is_ok() && matches!(timeout(PATIENCE, answer).await, Ok(Ok(())))
     }
 }
 

@@ -5,7 +5,9 @@
 use std::fmt;
 use std::time::Duration;
 
+use http::HeaderValue;
 use http::uri::{Authority, Scheme, Uri};
+use rustls::pki_types::ServerName;
 
 /// Text with a unit: `250ms`, `5s`, `2m`, `1h`.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
@@ -67,6 +69,8 @@ pub(super) fn number(text: &str, least: usize, most: usize) -> Result<usize, Str
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
     authority: Authority,
+    host_header: HeaderValue,
+    server_name: ServerName<'static>,
 }
 
 impl Origin {
@@ -87,7 +91,12 @@ impl Origin {
                     && !authority.host().is_empty()
                     && (authority.port().is_none() == !ends_in_port(&authority)) =>
             {
-                Ok(Self { authority })
+                let server_name = unbracketed(authority.host()).to_owned();
+                Ok(Self {
+                    server_name: ServerName::try_from(server_name).map_err(|_| FORM)?,
+                    host_header: HeaderValue::from_str(authority.as_str()).map_err(|_| FORM)?,
+                    authority,
+                })
             }
             _ => Err(FORM.to_owned()),
         }
@@ -98,9 +107,14 @@ impl Origin {
         self.authority.host()
     }
 
-    /// The host as the resolver and TLS want it: an IPv6 address without brackets.
+    /// The host as the resolver wants it: an IPv6 address without brackets.
     pub fn bare_host(&self) -> &str {
-        self.host().trim_start_matches('[').trim_end_matches(']')
+        unbracketed(self.host())
+    }
+
+    /// Whom the certificate must be for.
+    pub fn server_name(&self) -> ServerName<'static> {
+        self.server_name.clone()
     }
 
     /// Port, 443 unless written.
@@ -109,9 +123,13 @@ impl Origin {
     }
 
     /// What stands in `Host` (RFC 9110, section 7.2).
-    pub fn authority(&self) -> &Authority {
-        &self.authority
+    pub fn host_header(&self) -> &HeaderValue {
+        &self.host_header
     }
+}
+
+fn unbracketed(host: &str) -> &str {
+    host.trim_start_matches('[').trim_end_matches(']')
 }
 
 /// Whether something stands behind the host, be it a number or not.
@@ -231,6 +249,7 @@ mod tests {
             "https://host?q",
             "https://host:",
             "https://host:99999",
+            "https://no_such..name",
             "",
         ] {
             assert!(Origin::parse(wrong).is_err(), "{wrong}");

@@ -7,3 +7,4 @@ pub mod access;
 pub mod code;
 pub mod log;
 pub mod metrics;
+pub mod recent;

@@ -1,0 +1,49 @@
+//! What a person wants to know first, as JSON.
+
+use std::time::SystemTime;
+
+use serde_json::{Value, json};
+
+use super::Admin;
+
+impl Admin {
+    pub(super) fn status(&self) -> String {
+        let now = SystemTime::now();
+        let report = self.credentials.report();
+        let errors: Vec<Value> = self
+            .recent
+            .all()
+            .into_iter()
+            .map(|error| {
+                json!({
+                    "code": error.code.as_str(),
+                    "cause": error.cause,
+                    "count": error.count,
+                    "seconds_ago": seconds(error.last, now),
+                })
+            })
+            .collect();
+        let status = json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "phase": self.phases.now().as_str(),
+            "uptime_seconds": seconds(self.started, now),
+            "upstream": self.upstream,
+            "workers": self.pulses.len(),
+            "credentials": {
+                "generation": report.generation,
+                "age_seconds": report.loaded_at.map(|at| seconds(at, now)),
+                "last_reload": report.last_reload.map(|(at, result)| json!({
+                    "result": result.as_str(),
+                    "seconds_ago": seconds(at, now),
+                })),
+                "problem": report.problem,
+            },
+            "recent_errors": errors,
+        });
+        format!("{status:#}\n")
+    }
+}
+
+fn seconds(then: SystemTime, now: SystemTime) -> u64 {
+    now.duration_since(then).unwrap_or_default().as_secs()
+}

@@ -1,0 +1,277 @@
+//! May this request pass? Decides on the head alone, and says no before anything is sent.
+//!
+//! hyper accepts more than may be passed on: CONNECT, `GET *`, raw UTF-8 targets, several
+//! transfer codings. What is ambiguous is refused here, so that what leaves has one meaning.
+
+use http::header::{self, HeaderMap, HeaderName};
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{Method, Version};
+use http_body::Body;
+
+use super::content_type::{self, Content};
+use super::reject::Reject;
+use crate::config::Policy;
+
+/// A request that may pass, with its head still as the caller wrote it.
+#[derive(Debug)]
+pub struct Admitted {
+    pub(super) method: Method,
+    pub(super) target: PathAndQuery,
+    pub(super) headers: HeaderMap,
+    pub(super) content: Content,
+    pub(super) length: Length,
+}
+
+/// How long the body is, told in one unambiguous way (RFC 9112, section 6.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Length {
+    /// This many bytes; 0 also when the caller said nothing.
+    Known(u64),
+    /// Until the last chunk.
+    Chunked,
+}
+
+/// Judges a head.
+///
+/// # Errors
+/// [`Reject`]; nothing was sent then.
+pub fn admit(head: Parts, body: &impl Body, policy: &Policy) -> Result<Admitted, Reject> {
+    let Parts { method, uri, version, headers, .. } = head;
+    if method == Method::CONNECT || method == Method::TRACE {
+        return Err(Reject::Method);
+    }
+    let target = match (uri.authority(), uri.path_and_query()) {
+        (Some(authority), Some(target)) if uri.scheme().is_some() => {
+            // RFC 9112, section 3.2.2: the absolute form beats `Host`, and is reduced.
+            allowed(authority.as_str(), policy)?;
+            target.clone()
+        }
+        (None, Some(target)) => {
+            host(&headers, version, policy)?;
+            target.clone()
+        }
+        (_, _) => return Err(Reject::Target("it is not a path")),
+    };
+    check_target(&target)?;
+    let length = framing(&headers, body)?;
+    check_upgrade(&headers)?;
+    check_expectation(&headers)?;
+    let content = content_type::judge(&headers, target.path(), policy)?;
+    Ok(Admitted { method, target, headers, content, length })
+}
+
+impl Admitted {
+    /// The largest body that this request may have, in bytes.
+    pub(super) fn body_limit(&self, policy: &Policy) -> u64 {
+        match self.content {
+            Content::Json => policy.json_body,
+            Content::Multipart(_) => policy.upload_body,
+        }
+    }
+}
+
+fn check_target(target: &PathAndQuery) -> Result<(), Reject> {
+    let text = target.as_str();
+    if !text.starts_with('/') {
+        return Err(Reject::Target("it does not begin with `/`"));
+    }
+    if text.starts_with("//") {
+        return Err(Reject::Target("it begins with `//`"));
+    }
+    if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(Reject::Target("it holds bytes that must be percent-encoded"));
+    }
+    Ok(())
+}
+
+/// Exactly one `Host` (RFC 9112, section 3.2), naming this proxy. HTTP/1.0 may leave it out.
+fn host(headers: &HeaderMap, version: Version, policy: &Policy) -> Result<(), Reject> {
+    match one(headers, &header::HOST) {
+        One::None if version == Version::HTTP_10 => Ok(()),
+        One::None => Err(Reject::HostInvalid("it is missing")),
+        One::Several => Err(Reject::HostInvalid("there are several")),
+        One::Value(value) => {
+            let value = value.to_str().map_err(|_| Reject::HostInvalid("it is not ASCII"))?;
+            allowed(value, policy)
+        }
+    }
+}
+
+/// Whether a caller may use this authority. A web page that made its own name point here
+/// (DNS rebinding) is turned away by it.
+fn allowed(authority: &str, policy: &Policy) -> Result<(), Reject> {
+    let end = match (authority.rfind(']'), authority.rfind(':')) {
+        (Some(bracket), Some(colon)) if colon < bracket => authority.len(),
+        (_, Some(colon)) => colon,
+        (_, None) => authority.len(),
+    };
+    let (host, port) = authority.split_at_checked(end).unwrap_or((authority, ""));
+    let digits = port.strip_prefix(':').unwrap_or_default();
+    if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(Reject::HostInvalid("its port is not a number"));
+    }
+    if policy.allowed_hosts.iter().any(|allowed| allowed.eq_ignore_ascii_case(host)) {
+        Ok(())
+    } else {
+        Err(Reject::HostRefused)
+    }
+}
+
+fn framing(headers: &HeaderMap, body: &impl Body) -> Result<Length, Reject> {
+    let chunked = match one(headers, &header::TRANSFER_ENCODING) {
+        One::None => false,
+        One::Value(value) if value.as_bytes().eq_ignore_ascii_case(b"chunked") => true,
+        One::Value(_) => {
+            return Err(Reject::Framing("Transfer-Encoding is something else than `chunked`"));
+        }
+        One::Several => return Err(Reject::Framing("there are several Transfer-Encoding lines")),
+    };
+    match (chunked, one(headers, &header::CONTENT_LENGTH), body.size_hint().exact()) {
+        (true, One::None, _) => Ok(Length::Chunked),
+        (true, _, _) => Err(Reject::Framing("there are both Transfer-Encoding and Content-Length")),
+        (false, One::None | One::Value(_), Some(length)) => Ok(Length::Known(length)),
+        (false, One::Several, _) => Err(Reject::Framing("there are several Content-Length lines")),
+        (false, _, None) => Err(Reject::Framing("the length of the body is not told")),
+    }
+}
+
+/// Java's client offers h2c with every request; the offer is declined in silence, by leaving it
+/// out (RFC 9110, section 7.8). Anything else is a wish that cannot be granted.
+fn check_upgrade(headers: &HeaderMap) -> Result<(), Reject> {
+    let mut offers = headers.get_all(header::UPGRADE).iter();
+    if offers.all(|offer| offer.as_bytes().eq_ignore_ascii_case(b"h2c")) {
+        Ok(())
+    } else {
+        Err(Reject::Upgrade)
+    }
+}
+
+fn check_expectation(headers: &HeaderMap) -> Result<(), Reject> {
+    let mut expectations = headers.get_all(header::EXPECT).iter();
+    if expectations.all(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+        Ok(())
+    } else {
+        Err(Reject::Expectation)
+    }
+}
+
+pub(super) enum One<'h> {
+    None,
+    Value(&'h http::HeaderValue),
+    Several,
+}
+
+/// The only value of a header, if it has only one.
+pub(super) fn one<'h>(headers: &'h HeaderMap, name: &HeaderName) -> One<'h> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (None, _) => One::None,
+        (Some(value), None) => One::Value(value),
+        (Some(_), Some(_)) => One::Several,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http::Request;
+    use http_body_util::{Empty, Full};
+
+    use super::*;
+    use crate::config::{Config, Raw};
+    use crate::telemetry::code::Code;
+
+    fn policy() -> Policy {
+        Config::from_raw(Raw::defaults()).unwrap().policy
+    }
+
+    fn admit_get(target: &str, headers: &[(&str, &str)]) -> Result<Admitted, Code> {
+        admit_request("GET", target, headers)
+    }
+
+    fn admit_request(
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<Admitted, Code> {
+        let mut request = Request::builder().method(method).uri(target);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let (head, body) = request.body(Empty::<Bytes>::new()).unwrap().into_parts();
+        admit(head, &body, &policy()).map_err(|reject| reject.code())
+    }
+
+    #[test]
+    fn hosts_of_our_own_pass_with_any_port_and_others_do_not() {
+        for host in ["localhost", "LOCALHOST:1", "127.0.0.1:7253", "[::1]:80", "api.innopaas.com"] {
+            assert!(admit_get("/api/x", &[("host", host)]).is_ok(), "{host}");
+        }
+        for host in ["evil.example", "localhost.evil", "127.0.0.2", "[::2]", "", "a@localhost"] {
+            let code = admit_get("/api/x", &[("host", host)]).unwrap_err();
+            assert_eq!(code, Code::HostRefused, "{host}");
+        }
+        for headers in [&[][..], &[("host", "localhost"), ("host", "localhost")]] {
+            assert_eq!(admit_get("/api/x", headers).unwrap_err(), Code::HostInvalid);
+        }
+        let code = admit_get("/api/x", &[("host", "localhost:x")]).unwrap_err();
+        assert_eq!(code, Code::HostInvalid);
+    }
+
+    #[test]
+    fn an_absolute_form_is_reduced_if_it_names_us_and_refused_if_not() {
+        let admitted = admit_get("http://localhost:7253/api/x?y=1", &[("host", "evil")]).unwrap();
+        assert_eq!(admitted.target, "/api/x?y=1");
+        let refused = admit_get("http://evil.example/api/x", &[("host", "localhost")]).unwrap_err();
+        assert_eq!(refused, Code::HostRefused);
+    }
+
+    #[test]
+    fn targets_that_are_no_path_are_refused() {
+        let host = [("host", "localhost")];
+        for target in ["*", "//evil.example/x", "localhost:80", "/api/ü"] {
+            assert_eq!(admit_get(target, &host).unwrap_err(), Code::TargetRefused, "{target}");
+        }
+        for method in ["CONNECT", "TRACE"] {
+            let code = admit_request(method, "/api/x", &host).unwrap_err();
+            assert_eq!(code, Code::MethodRefused);
+        }
+    }
+
+    #[test]
+    fn a_length_told_in_two_ways_is_refused() {
+        let full = || Full::new(Bytes::from_static(b"{}"));
+        let framing = |headers: &[(&str, &str)]| {
+            let mut request = Request::builder();
+            for (name, value) in headers {
+                request = request.header(*name, *value);
+            }
+            let (head, body) = request.body(full()).unwrap().into_parts();
+            super::framing(&head.headers, &body).map_err(|reject| reject.code())
+        };
+        assert_eq!(framing(&[("content-length", "2")]), Ok(Length::Known(2)));
+        assert_eq!(framing(&[("transfer-encoding", "Chunked")]), Ok(Length::Chunked));
+        for ambiguous in [
+            &[("transfer-encoding", ",chunked")][..],
+            &[("transfer-encoding", "gzip, chunked")],
+            &[("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")],
+            &[("transfer-encoding", "chunked"), ("content-length", "2")],
+            &[("content-length", "2"), ("content-length", "2")],
+        ] {
+            assert_eq!(framing(ambiguous), Err(Code::FramingAmbiguous), "{ambiguous:?}");
+        }
+    }
+
+    #[test]
+    fn h2c_is_declined_and_other_upgrades_and_expectations_are_refused() {
+        let with = |name, value| {
+            admit_get("/api/x", &[("host", "localhost"), (name, value)]).map(drop)
+        };
+        assert_eq!(with("upgrade", "h2c"), Ok(()));
+        assert_eq!(with("upgrade", "websocket"), Err(Code::UpgradeRefused));
+        assert_eq!(with("upgrade", "h2c, websocket"), Err(Code::UpgradeRefused));
+        assert_eq!(with("expect", "100-Continue"), Ok(()));
+        assert_eq!(with("expect", "200-ok"), Err(Code::ExpectationRefused));
+    }
+}

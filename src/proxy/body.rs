@@ -1,0 +1,149 @@
+//! Bodies between the two sides: how the caller's is taken, how the answer's is passed on.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use tokio::time::timeout;
+
+use super::reject::Reject;
+use crate::telemetry::access::AccessRecord;
+use crate::telemetry::code::{Outcome, Sent};
+use crate::upstream::{BodyFault, Broken, RequestBody, ResponseBody};
+
+/// A declared body up to this size is waited for: it then leaves with the head in one TLS record,
+/// and a caller that breaks off in the middle has sent nothing. In bytes.
+const WAITED_FOR: u64 = 16 * 1024;
+
+/// Takes a caller's body: a small one whole, any other as it comes.
+pub(super) async fn take(
+    incoming: Incoming,
+    limit: u64,
+    progress: Duration,
+) -> Result<RequestBody, Reject> {
+    match incoming.size_hint().exact() {
+        Some(length) if length > limit => {
+            Err(Reject::Body { fault: BodyFault::TooLarge, sent: Sent::No })
+        }
+        Some(length) if length <= WAITED_FOR => {
+            whole(incoming, progress).await.map(RequestBody::Whole).map_err(|fault| Reject::Body {
+                fault,
+                sent: Sent::No,
+            })
+        }
+        Some(_) | None => Ok(RequestBody::stream(incoming, limit, progress)),
+    }
+}
+
+async fn whole(mut incoming: Incoming, progress: Duration) -> Result<Bytes, BodyFault> {
+    let (mut first, mut rest) = (Bytes::new(), BytesMut::new());
+    while !incoming.is_end_stream() {
+        let frame = match timeout(progress, incoming.frame()).await {
+            Ok(Some(Ok(frame))) => frame,
+            Ok(Some(Err(_))) => return Err(BodyFault::Broken),
+            Ok(None) => break,
+            Err(_) => return Err(BodyFault::Stalled),
+        };
+        match frame.into_data() {
+            Ok(data) if first.is_empty() => first = data,
+            Ok(data) => rest.extend_from_slice(&data),
+            Err(_trailers) => {}
+        }
+    }
+    if rest.is_empty() {
+        return Ok(first);
+    }
+    let mut all = BytesMut::with_capacity(first.len() + rest.len());
+    all.extend_from_slice(&first);
+    all.extend_from_slice(&rest);
+    Ok(all.freeze())
+}
+
+/// The body of an answer to the caller; holds the call's record until it is over.
+#[derive(Debug)]
+pub struct AnswerBody {
+    content: AnswerContent,
+    record: AccessRecord,
+}
+
+#[derive(Debug)]
+enum AnswerContent {
+    /// InnoPaaS's, byte for byte.
+    Passed(ResponseBody),
+    /// Our own problem.
+    Own(Full<Bytes>),
+}
+
+impl AnswerBody {
+    pub(super) fn passed(body: ResponseBody, mut record: AccessRecord) -> Self {
+        if body.is_end_stream() {
+            record.outcome = Outcome::Answered;
+        }
+        Self { content: AnswerContent::Passed(body), record }
+    }
+
+    pub(super) fn own(body: Bytes, record: AccessRecord) -> Self {
+        Self { content: AnswerContent::Own(Full::new(body)), record }
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let Self { content, record } = &mut *self;
+        let polled = match content {
+            AnswerContent::Own(body) => {
+                return Pin::new(body).poll_frame(cx).map_err(|never| match never {});
+            }
+            AnswerContent::Passed(body) => Pin::new(body).poll_frame(cx),
+        };
+        match &polled {
+            Poll::Pending => {}
+            Poll::Ready(None) => record.outcome = Outcome::Answered,
+            Poll::Ready(Some(Err(error))) => {
+                record.outcome = Outcome::Cut;
+                tracing::warn!(
+                    request_id = record.request_id.to_str().unwrap_or_default(),
+                    %error,
+                    "InnoPaaS's answer broke off"
+                );
+            }
+            Poll::Ready(Some(Ok(frame))) => {
+                record.response_bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+                if content.is_end_stream() {
+                    record.outcome = Outcome::Answered;
+                }
+            }
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.content.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.content {
+            AnswerContent::Passed(body) => body.size_hint(),
+            AnswerContent::Own(body) => body.size_hint(),
+        }
+    }
+}
+
+impl AnswerContent {
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Passed(body) => body.is_end_stream(),
+            Self::Own(body) => body.is_end_stream(),
+        }
+    }
+}

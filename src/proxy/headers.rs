@@ -1,0 +1,191 @@
+//! Builds the head that leaves, instead of editing the one that came.
+//!
+//! Everything passes but what is on the list, in any case and with `_` for `-`: servers behind
+//! the upstream's own proxies often take `app_key` and `App-Key` for the same thing. This happens
+//! before anything is injected: the other order let clients remove injected headers by naming
+//! them in `Connection`, in more than one well-known proxy.
+
+use http::header::{self, HeaderMap, HeaderName};
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Method};
+
+use super::admit::{Admitted, Length};
+use super::content_type::Content;
+use super::request_id::X_REQUEST_ID;
+use crate::config::Policy;
+
+/// A request without anything that is ours to write.
+#[derive(Debug)]
+pub struct Stripped {
+    pub(super) method: Method,
+    pub(super) target: PathAndQuery,
+    pub(super) headers: HeaderMap,
+    pub(super) content: Content,
+    pub(super) length: Length,
+    pub(super) forward_request_id: bool,
+}
+
+/// The longest name on the lists, folded.
+const LONGEST: usize = 17;
+
+/// Names that never leave, folded: lower case, without `-` and `_`.
+const NEVER: &[&[u8]] = &[
+    // Ours to write.
+    b"appkey",
+    b"authorization",
+    b"contenttype",
+    b"contentlength",
+    b"host",
+    b"xrequestid",
+    // For the next hop only (RFC 9110, section 7.6.1), or answered by us.
+    b"connection",
+    b"expect",
+    b"http2settings",
+    b"keepalive",
+    b"proxyauthenticate",
+    b"proxyauthorization",
+    b"proxyconnection",
+    b"te",
+    b"trailer",
+    b"transferencoding",
+    b"upgrade",
+];
+
+/// The older scheme's credentials; pass only if somebody says so.
+const SIGNATURE: &[&[u8]] = &[b"xappkey", b"xnonce", b"xtimestamp", b"xsignature"];
+
+impl Admitted {
+    /// Takes away what is for this hop only and what is ours to write.
+    pub fn strip(self, policy: &Policy) -> Stripped {
+        let Self { method, target, headers: received, content, length } = self;
+        let named = Named::in_connection(&received);
+        // Room for what `inject` adds, so that the map is allocated once.
+        let mut headers = HeaderMap::with_capacity(received.len() + 8);
+        let mut last = None;
+        for (name, value) in received {
+            // A further value of the same name comes without it.
+            let name = match (name, &last) {
+                (Some(name), _) => {
+                    let pass = !is_ours(&name, policy) && !named.contains(&name);
+                    last = Some((name, pass));
+                    &last
+                }
+                (None, _) => &last,
+            };
+            if let Some((name, true)) = name {
+                headers.append(name.clone(), value);
+            }
+        }
+        let forward_request_id = policy.forward_request_id;
+        Stripped { method, target, headers, content, length, forward_request_id }
+    }
+}
+
+/// What is for this hop only in an answer, or ours to write. End-to-end headers pass unchanged.
+pub(super) fn strip_answer(headers: &mut HeaderMap) {
+    let named = Named::in_connection(headers);
+    for name in named.0.iter().flat_map(|value| options(value)) {
+        headers.remove(name);
+    }
+    for name in [
+        header::CONNECTION,
+        HeaderName::from_static("keep-alive"),
+        header::PROXY_AUTHENTICATE,
+        HeaderName::from_static("proxy-connection"),
+        HeaderName::from_static("proxy-status"), // only we tell what this proxy did
+        header::TE,
+        header::TRAILER,
+        header::TRANSFER_ENCODING,
+        header::UPGRADE,
+        X_REQUEST_ID,
+    ] {
+        headers.remove(name);
+    }
+}
+
+fn is_ours(name: &HeaderName, policy: &Policy) -> bool {
+    let mut folded = [0; LONGEST];
+    let Some(folded) = fold(name.as_str().as_bytes(), &mut folded) else { return false };
+    NEVER.contains(&folded) || (!policy.keep_signature_headers && SIGNATURE.contains(&folded))
+}
+
+/// Without `-` and `_` (the name is in lower case already); `None` if it is longer than any name
+/// on the lists.
+fn fold<'f>(name: &[u8], into: &'f mut [u8; LONGEST]) -> Option<&'f [u8]> {
+    let mut length = 0;
+    for byte in name.iter().filter(|byte| !matches!(byte, b'-' | b'_')) {
+        *into.get_mut(length)? = *byte;
+        length += 1;
+    }
+    into.get(..length)
+}
+
+/// The headers that `Connection` names.
+struct Named(Vec<HeaderValue>);
+
+impl Named {
+    fn in_connection(headers: &HeaderMap) -> Self {
+        Self(headers.get_all(header::CONNECTION).iter().cloned().collect())
+    }
+
+    fn contains(&self, name: &HeaderName) -> bool {
+        self.0
+            .iter()
+            .any(|value| options(value).any(|option| option.eq_ignore_ascii_case(name.as_str())))
+    }
+}
+
+fn options(value: &HeaderValue) -> impl Iterator<Item = &str> {
+    value.to_str().unwrap_or_default().split(',').map(str::trim).filter(|option| !option.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http::Request;
+    use http_body_util::Empty;
+
+    use super::*;
+    use crate::config::{Config, Raw};
+    use crate::proxy::admit::admit;
+
+    fn strip(headers: &[(&str, &str)]) -> Vec<String> {
+        let policy = Config::from_raw(Raw::defaults()).unwrap().policy;
+        let mut request = Request::builder().uri("/api/x").header("host", "localhost");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let (head, body) = request.body(Empty::<Bytes>::new()).unwrap().into_parts();
+        let stripped = admit(head, &body, &policy).unwrap().strip(&policy);
+        stripped.headers.iter().map(|(n, v)| format!("{n}={}", v.to_str().unwrap())).collect()
+    }
+
+    #[test]
+    fn every_spelling_of_a_credential_goes() {
+        let none: [&str; 0] = [];
+        for name in [
+            "AppKey", "APPKEY", "app_key", "App-Key", "a-p-p_key", "Authorization", "authorization",
+            "authori_zation", "Proxy-Authorization", "proxy_authorization", "x-appKey", "X_App_Key",
+            "x-nonce", "x-timestamp", "x-signature", "content_type", "transfer_encoding", "X_Request-Id",
+        ] {
+            assert_eq!(strip(&[(name, "stale"), (name, "again")]), none, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_connection_names_goes_and_the_rest_stays_in_order() {
+        let kept = strip(&[
+            ("x-first", "1"),
+            ("connection", "close, X-Hop"),
+            ("x-hop", "gone"),
+            ("connection", "x-other"),
+            ("x-other", "gone"),
+            ("keep-alive", "timeout=5"),
+            ("te", "trailers"),
+            ("x-twice", "a"),
+            ("x-twice", "b"),
+            ("user-agent", "test"),
+        ]);
+        assert_eq!(kept, ["x-first=1", "x-twice=a", "x-twice=b", "user-agent=test"]);
+    }
+}

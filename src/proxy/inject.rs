@@ -1,0 +1,67 @@
+//! Writes what the upstream wants to see: the only place that writes `AppKey` or `Authorization`.
+
+use http::header::{self, HeaderName, HeaderValue};
+use http::request::Parts;
+use http::{Method, Request, Uri};
+
+use super::admit::Length;
+use super::content_type::{Content, JSON};
+use super::headers::Stripped;
+use super::request_id::X_REQUEST_ID;
+use crate::credentials::Credentials;
+use crate::telemetry::access::AccessRecord;
+
+/// The access key's header (InnoPaaS guide). Names are case-insensitive (RFC 9110, section 5.1).
+pub const APP_KEY: HeaderName = HeaderName::from_static("appkey");
+
+/// A request that InnoPaaS will accept as ours. Made here and nowhere else.
+#[derive(Debug)]
+pub struct Authenticated(Parts);
+
+impl Stripped {
+    /// Adds one consistent pair, `Host`, the content type and the framing, exactly once each.
+    pub fn inject(
+        self,
+        credentials: &Credentials,
+        host: &HeaderValue,
+        record: &AccessRecord,
+    ) -> Authenticated {
+        let Self { method, target, mut headers, content, length, forward_request_id } = self;
+        headers.insert(header::HOST, host.clone());
+        headers.insert(APP_KEY, credentials.app_key.expose().clone());
+        headers.insert(header::AUTHORIZATION, credentials.authorization.expose().clone());
+        headers.insert(
+            header::CONTENT_TYPE,
+            match content {
+                Content::Json => JSON,
+                Content::Multipart(value) => value,
+            },
+        );
+        match length {
+            Length::Known(0) if !expects_a_body(&method) => {}
+            Length::Known(length) => drop(headers.insert(header::CONTENT_LENGTH, length.into())),
+            Length::Chunked => {
+                headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+            }
+        }
+        if forward_request_id {
+            headers.insert(X_REQUEST_ID, record.request_id.clone());
+        }
+        let mut head = Request::new(()).into_parts().0;
+        head.method = method;
+        head.uri = Uri::from(target);
+        head.headers = headers;
+        Authenticated(head)
+    }
+}
+
+impl Authenticated {
+    pub(super) fn with_body<B>(self, body: B) -> Request<B> {
+        Request::from_parts(self.0, body)
+    }
+}
+
+/// RFC 9110, section 8.6: without a body these still say so.
+fn expects_a_body(method: &Method) -> bool {
+    matches!(*method, Method::POST | Method::PUT | Method::PATCH)
+}

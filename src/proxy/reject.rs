@@ -1,0 +1,394 @@
+//! From error to answer: the one place, and one exhaustive `match`.
+
+use http::StatusCode;
+
+use super::content_type::Refused;
+use crate::telemetry::code::{Code, Outcome, Sent};
+use crate::upstream::{self, BodyFault, Kind};
+
+/// Why a call is not answered by InnoPaaS.
+#[derive(Debug)]
+pub enum Reject {
+    /// CONNECT or TRACE.
+    Method,
+    /// The target is none that can be passed on; why.
+    Target(&'static str),
+    /// `Host` is not what RFC 9112 demands; why.
+    HostInvalid(&'static str),
+    /// The host is not one of ours.
+    HostRefused,
+    /// The body's length is ambiguous; why.
+    Framing(&'static str),
+    /// An upgrade that cannot be granted.
+    Upgrade,
+    /// An expectation that cannot be met.
+    Expectation,
+    /// The content type is refused.
+    ContentType(Refused),
+    /// The caller's body failed.
+    Body {
+        /// How.
+        fault: BodyFault,
+        /// Whether some of the request may have left by then.
+        sent: Sent,
+    },
+    /// There is no pair to send; why.
+    CredentialsMissing(String),
+    /// InnoPaaS gave no answer.
+    Upstream(upstream::Error),
+}
+
+/// What a caller is told.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) code: Code,
+    pub(super) status: StatusCode,
+    /// Whose fault it is.
+    pub(super) title: &'static str,
+    pub(super) detail: String,
+    pub(super) remedy: String,
+    /// An error type of RFC 9209, section 2.3.
+    pub(super) proxy_status: &'static str,
+    /// In seconds.
+    pub(super) retry_after: Option<u32>,
+    /// Whether the connection is of no use any more.
+    pub(super) close: bool,
+}
+
+const CALLER: &str = "The request cannot be passed on: the calling application must change it";
+const OPERATOR: &str = "The proxy is not able to pass on requests: its operator must act";
+const NETWORK: &str = "InnoPaaS could not be reached: the network or its configuration is at fault";
+const INNOPAAS: &str = "InnoPaaS gave no valid answer";
+
+impl From<upstream::Error> for Reject {
+    fn from(error: upstream::Error) -> Self {
+        match error.kind {
+            Kind::Body(fault) => Self::Body { fault, sent: error.sent },
+            Kind::ResolveFailed
+            | Kind::ResolveTimeout
+            | Kind::ConnectRefused
+            | Kind::ConnectFailed
+            | Kind::ConnectTimeout
+            | Kind::TlsFailed
+            | Kind::TlsTimeout
+            | Kind::Closed
+            | Kind::UploadStalled
+            | Kind::ResponseTimeout
+            | Kind::ResponseInvalid
+            | Kind::ResponseTooLarge => Self::Upstream(error),
+        }
+    }
+}
+
+impl Reject {
+    /// The stable word.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Method => Code::MethodRefused,
+            Self::Target(_) => Code::TargetRefused,
+            Self::HostInvalid(_) => Code::HostInvalid,
+            Self::HostRefused => Code::HostRefused,
+            Self::Framing(_) => Code::FramingAmbiguous,
+            Self::Upgrade => Code::UpgradeRefused,
+            Self::Expectation => Code::ExpectationRefused,
+            Self::ContentType(_) => Code::ContentTypeRefused,
+            Self::Body { fault, .. } => body_code(*fault),
+            Self::CredentialsMissing(_) => Code::CredentialsMissing,
+            Self::Upstream(error) => match error.kind {
+                Kind::ResolveFailed => Code::ResolveFailed,
+                Kind::ResolveTimeout => Code::ResolveTimeout,
+                Kind::ConnectRefused => Code::ConnectRefused,
+                Kind::ConnectFailed => Code::ConnectFailed,
+                Kind::ConnectTimeout => Code::ConnectTimeout,
+                Kind::TlsFailed => Code::TlsFailed,
+                Kind::TlsTimeout => Code::TlsTimeout,
+                Kind::Closed => Code::UpstreamClosed,
+                Kind::UploadStalled => Code::UploadStalled,
+                Kind::ResponseTimeout => Code::ResponseTimeout,
+                Kind::ResponseInvalid => Code::ResponseInvalid,
+                Kind::ResponseTooLarge => Code::ResponseTooLarge,
+                Kind::Body(fault) => body_code(fault),
+            },
+        }
+    }
+
+    /// Whether a byte of the request may have left.
+    pub(super) fn sent(&self) -> Sent {
+        match self {
+            Self::Body { sent, .. } => *sent,
+            Self::Upstream(error) => error.sent,
+            Self::Method
+            | Self::Target(_)
+            | Self::HostInvalid(_)
+            | Self::HostRefused
+            | Self::Framing(_)
+            | Self::Upgrade
+            | Self::Expectation
+            | Self::ContentType(_)
+            | Self::CredentialsMissing(_) => Sent::No,
+        }
+    }
+
+    pub(super) fn outcome(&self) -> Outcome {
+        match self {
+            Self::Upstream(_) => Outcome::Failed,
+            Self::Method
+            | Self::Target(_)
+            | Self::HostInvalid(_)
+            | Self::HostRefused
+            | Self::Framing(_)
+            | Self::Upgrade
+            | Self::Expectation
+            | Self::ContentType(_)
+            | Self::Body { .. }
+            | Self::CredentialsMissing(_) => Outcome::Rejected,
+        }
+    }
+
+    /// The cause in words for the operator; nothing of a message is in it.
+    pub(super) fn cause(&self) -> &str {
+        match self {
+            Self::Target(why) | Self::HostInvalid(why) | Self::Framing(why) => why,
+            Self::CredentialsMissing(why) => why,
+            Self::Upstream(error) => &error.cause,
+            Self::Method
+            | Self::HostRefused
+            | Self::Upgrade
+            | Self::Expectation
+            | Self::ContentType(_)
+            | Self::Body { .. } => "",
+        }
+    }
+
+    /// What the caller is told.
+    pub(super) fn answer(&self) -> Answer {
+        let code = self.code();
+        match self {
+            Self::Method => caller(
+                code,
+                StatusCode::METHOD_NOT_ALLOWED,
+                "CONNECT and TRACE are never passed on.",
+                "Use the method of InnoPaaS's guide, in nearly all cases POST.",
+            ),
+            Self::Target(why) => caller(
+                code,
+                StatusCode::BAD_REQUEST,
+                format!("The request's target is refused: {why}."),
+                "Send the path of InnoPaaS's guide, such as /api/sms/v3/msg/send.",
+            ),
+            Self::HostInvalid(why) => {
+                let detail = format!("The Host header is refused: {why}.");
+                let remedy = "Send exactly one Host header, such as localhost:7253.";
+                Answer { close: true, ..caller(code, StatusCode::BAD_REQUEST, detail, remedy) }
+            }
+            Self::HostRefused => caller(
+                code,
+                StatusCode::MISDIRECTED_REQUEST,
+                "The host of the request is not one that callers of this proxy use.",
+                "Call http://localhost:7253 or http://127.0.0.1:7253, or add the name to \
+                 listen.allowed_hosts.",
+            ),
+            Self::Framing(why) => {
+                let detail = format!("The length of the body is ambiguous: {why}.");
+                let remedy = "Send either one Content-Length or one `Transfer-Encoding: chunked`.";
+                Answer { close: true, ..caller(code, StatusCode::BAD_REQUEST, detail, remedy) }
+            }
+            Self::Upgrade => caller(
+                code,
+                StatusCode::BAD_REQUEST,
+                "Upgrades are not passed on.",
+                "Send the request without an Upgrade header.",
+            ),
+            Self::Expectation => caller(
+                code,
+                StatusCode::EXPECTATION_FAILED,
+                "Only the expectation 100-continue can be met.",
+                "Send the request without an Expect header.",
+            ),
+            Self::ContentType(refused) => content_type(code, refused),
+            Self::Body { fault, sent } => body(code, *fault, *sent),
+            Self::CredentialsMissing(why) => Answer {
+                code,
+                status: StatusCode::SERVICE_UNAVAILABLE,
+                title: OPERATOR,
+                detail: format!("No credentials are loaded: {why}."),
+                remedy: "Put the files app-key and authorization into the directory; they are \
+                         picked up by themselves."
+                    .to_owned(),
+                proxy_status: "proxy_configuration_error",
+                retry_after: Some(1),
+                close: false,
+            },
+            Self::Upstream(error) => upstream(code, error),
+        }
+    }
+}
+
+fn body_code(fault: BodyFault) -> Code {
+    match fault {
+        BodyFault::TooLarge => Code::BodyTooLarge,
+        BodyFault::Stalled => Code::BodyTimeout,
+        BodyFault::Broken => Code::BodyBroken,
+    }
+}
+
+fn caller(
+    code: Code,
+    status: StatusCode,
+    detail: impl Into<String>,
+    remedy: impl Into<String>,
+) -> Answer {
+    Answer {
+        code,
+        status,
+        title: CALLER,
+        detail: detail.into(),
+        remedy: remedy.into(),
+        proxy_status: "http_request_error",
+        retry_after: None,
+        close: false,
+    }
+}
+
+fn content_type(code: Code, refused: &Refused) -> Answer {
+    let (detail, remedy) = match refused {
+        Refused::NotMultipart => (
+            "This path takes multipart/form-data and nothing else.".to_owned(),
+            "Send the file as a form field: curl -F file=@picture.png, or your client's form data \
+             type."
+                .to_owned(),
+        ),
+        Refused::NoBoundary => (
+            "The multipart/form-data has no boundary.".to_owned(),
+            "Do not set Content-Type by hand on an upload: your client writes it with the boundary."
+                .to_owned(),
+        ),
+        Refused::Charset => (
+            "InnoPaaS takes UTF-8 and no other charset.".to_owned(),
+            "Encode the body in UTF-8 and send `Content-Type: application/json`.".to_owned(),
+        ),
+        Refused::Malformed => (
+            "The Content-Type is not one media type.".to_owned(),
+            "Send `Content-Type: application/json`, once.".to_owned(),
+        ),
+        Refused::NotJson(kind) => (
+            format!("InnoPaaS takes JSON; this request says that it is {kind}."),
+            format!(
+                "Change one line where the request is made: {}. Or list {kind} in \
+                 policy.content_type.rewrite.",
+                line_to_change(kind)
+            ),
+        ),
+    };
+    caller(code, StatusCode::UNSUPPORTED_MEDIA_TYPE, detail, remedy)
+}
+
+/// What the usual clients send by default, and how each is told otherwise.
+fn line_to_change(kind: &str) -> &'static str {
+    match kind {
+        "text/plain" => {
+            "in Node's fetch add headers: {\"Content-Type\": \"application/json\"} beside body, \
+             elsewhere set the header Content-Type: application/json"
+        }
+        "application/x-www-form-urlencoded" => {
+            "with curl use --json instead of -d, in Python use json= instead of data=, elsewhere \
+             set the header Content-Type: application/json"
+        }
+        _ => "set the header Content-Type: application/json",
+    }
+}
+
+fn body(code: Code, fault: BodyFault, sent: Sent) -> Answer {
+    let (status, detail, remedy) = match fault {
+        BodyFault::TooLarge => (
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "The body is larger than the limit.",
+            "Send less, or raise limits.json_body or limits.upload_body.",
+        ),
+        BodyFault::Stalled => (
+            StatusCode::REQUEST_TIMEOUT,
+            "The application stopped sending its body.",
+            "Send the body without pauses, or raise limits.body_progress.",
+        ),
+        BodyFault::Broken => (
+            StatusCode::BAD_REQUEST,
+            "The body broke off or its chunks are malformed.",
+            "Send as many bytes as Content-Length says, or well-formed chunks.",
+        ),
+    };
+    let remedy = match sent {
+        Sent::No => remedy.to_owned(),
+        Sent::Maybe => format!("{remedy} {CHECK_FIRST}"),
+    };
+    Answer { close: true, ..caller(code, status, detail, remedy) }
+}
+
+/// A message that is sent twice is billed twice.
+const CHECK_FIRST: &str = "Part of the request had left: whether InnoPaaS acted on it is not \
+                           known, so look there before you send it again.";
+const TRY_AGAIN: &str = "Nothing was sent: the call can be made again.";
+
+fn upstream(code: Code, error: &upstream::Error) -> Answer {
+    const BAD: StatusCode = StatusCode::BAD_GATEWAY;
+    const LATE: StatusCode = StatusCode::GATEWAY_TIMEOUT;
+    let (status, title, what, proxy_status) = match error.kind {
+        Kind::ResolveFailed => (BAD, NETWORK, "The name could not be looked up", "dns_error"),
+        Kind::ResolveTimeout => (LATE, NETWORK, "Looking up the name took too long", "dns_timeout"),
+        Kind::ConnectRefused => {
+            (BAD, NETWORK, "The connection was refused", "connection_refused")
+        }
+        Kind::ConnectFailed => {
+            (BAD, NETWORK, "The connection failed", "destination_ip_unroutable")
+        }
+        Kind::ConnectTimeout => {
+            (LATE, NETWORK, "Connecting took too long", "connection_timeout")
+        }
+        Kind::TlsFailed => (BAD, NETWORK, "TLS could not be agreed on", "tls_protocol_error"),
+        Kind::TlsTimeout => {
+            (LATE, NETWORK, "The TLS handshake took too long", "connection_timeout")
+        }
+        Kind::Closed => {
+            (BAD, INNOPAAS, "The connection ended before the answer", "connection_terminated")
+        }
+        Kind::UploadStalled => {
+            (LATE, INNOPAAS, "InnoPaaS stopped taking the body", "connection_write_timeout")
+        }
+        Kind::ResponseTimeout => {
+            (LATE, INNOPAAS, "The answer did not begin in time", "http_response_timeout")
+        }
+        Kind::ResponseInvalid => {
+            (BAD, INNOPAAS, "The answer is not valid HTTP/1.1", "http_protocol_error")
+        }
+        Kind::ResponseTooLarge => (
+            BAD,
+            INNOPAAS,
+            "The answer's head is larger than limits.head_size",
+            "http_response_header_section_size",
+        ),
+        Kind::Body(fault) => return body(code, fault, error.sent),
+    };
+    let remedy = match (error.sent, error.kind) {
+        (Sent::Maybe, _) => CHECK_FIRST.to_owned(),
+        (Sent::No, Kind::TlsFailed) => format!(
+            "{TRY_AGAIN} Check that upstream.origin is right and that upstream.ca_file, if set, \
+             holds the authority that signed its certificate."
+        ),
+        (Sent::No, Kind::ResolveFailed | Kind::ResolveTimeout) => {
+            format!("{TRY_AGAIN} Check upstream.origin and the pod's DNS.")
+        }
+        (Sent::No, Kind::ConnectRefused | Kind::ConnectFailed | Kind::ConnectTimeout) => {
+            format!("{TRY_AGAIN} Check the network policy and the route to the upstream.")
+        }
+        (Sent::No, _) => TRY_AGAIN.to_owned(),
+    };
+    Answer {
+        code,
+        status,
+        title,
+        detail: format!("{what}: {}.", error.cause),
+        remedy,
+        proxy_status,
+        retry_after: None,
+        close: false,
+    }
+}

@@ -1,0 +1,76 @@
+//! The answer to the caller: InnoPaaS's own, or a problem of ours (RFC 9457).
+
+use bytes::Bytes;
+use http::header::{self, HeaderName, HeaderValue};
+use http::{Response, Version};
+use serde_json::json;
+
+use super::body::AnswerBody;
+use super::headers::strip_answer;
+use super::reject::{Answer, Reject};
+use super::request_id::X_REQUEST_ID;
+use crate::server::Linger;
+use crate::telemetry::access::AccessRecord;
+use crate::upstream::ResponseBody;
+
+/// RFC 9209. Its presence tells an answer of ours from InnoPaaS's.
+const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+
+/// Passes InnoPaaS's answer on: status and body untouched, headers but for those of the hop.
+pub(super) fn pass(
+    answer: Response<ResponseBody>,
+    mut record: AccessRecord,
+) -> Response<AnswerBody> {
+    let (mut head, body) = answer.into_parts();
+    strip_answer(&mut head.headers);
+    head.headers.insert(X_REQUEST_ID, record.request_id.clone());
+    head.version = Version::HTTP_11;
+    head.extensions = http::Extensions::new();
+    record.status = Some(head.status);
+    Response::from_parts(head, AnswerBody::passed(body, record))
+}
+
+/// Tells what is wrong, whose fault it is, whether something was sent, and what to do.
+pub(super) fn refuse(reject: &Reject, mut record: AccessRecord) -> Response<AnswerBody> {
+    let Answer { code, status, title, detail, remedy, proxy_status, retry_after, close } =
+        reject.answer();
+    let sent = reject.sent();
+    record.status = Some(status);
+    record.outcome = reject.outcome();
+    record.code = Some(code);
+    record.sent = sent;
+    let problem = json!({
+        "type": format!("urn:innopaas-proxy:error:{code}"),
+        "title": title,
+        "status": status.as_u16(),
+        "code": code.as_str(),
+        "detail": detail,
+        "remedy": remedy,
+        "sent": sent.as_str(),
+        "request_id": record.request_id.to_str().unwrap_or_default(),
+    });
+    let body = Bytes::from(problem.to_string());
+
+    let mut response = Response::new(());
+    *response.status_mut() = status;
+    // The caller may still be sending the body that nobody will read.
+    response.extensions_mut().insert(Linger);
+    let headers = response.headers_mut();
+    let own = HeaderValue::from_static("application/problem+json");
+    headers.insert(header::CONTENT_TYPE, own);
+    headers.insert(header::CONTENT_LENGTH, body.len().into());
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let proxy_status = HeaderValue::try_from(format!("innopaas-proxy; error={proxy_status}"));
+    headers.insert(
+        PROXY_STATUS,
+        proxy_status.unwrap_or(HeaderValue::from_static("innopaas-proxy")),
+    );
+    headers.insert(X_REQUEST_ID, record.request_id.clone());
+    if let Some(seconds) = retry_after {
+        headers.insert(header::RETRY_AFTER, seconds.into());
+    }
+    if close {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response.map(|()| AnswerBody::own(body, record))
+}

@@ -1,0 +1,187 @@
+//! Opens a connection: resolve, TCP, TLS, each with a deadline of its own.
+
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::error::{Error, Kind};
+use crate::config::{Deadlines, Origin};
+
+/// Opens connections to the one origin.
+pub(super) struct Connector {
+    host: String,
+    port: u16,
+    server_name: ServerName<'static>,
+    tls: TlsConnector,
+    deadlines: Deadlines,
+    /// Lookups under way. A lookup that hangs cannot be stopped, only kept from piling up.
+    lookups: Arc<Semaphore>,
+}
+
+/// A TLS connection that counts what leaves.
+pub(super) type Stream = TlsStream<Counted>;
+
+impl Connector {
+    pub(super) fn new(
+        origin: &Origin,
+        tls: Arc<ClientConfig>,
+        deadlines: Deadlines,
+    ) -> Self {
+        const LOOKUPS: usize = 4;
+        Self {
+            host: origin.bare_host().to_owned(),
+            port: origin.port(),
+            server_name: origin.server_name(),
+            tls: TlsConnector::from(tls),
+            deadlines,
+            lookups: Arc::new(Semaphore::new(LOOKUPS)),
+        }
+    }
+
+    /// A new connection, and the count of bytes that left on it.
+    pub(super) async fn connect(&self) -> Result<(Stream, Arc<AtomicU64>), Error> {
+        let addresses = self.resolve().await?;
+        let socket = self.open(addresses).await?;
+        // A request is written whole; waiting for more would only delay it.
+        let _ = socket.set_nodelay(true);
+        let left = Arc::new(AtomicU64::new(0));
+        let counted = Counted { socket, left: Arc::clone(&left) };
+        let handshake = self.tls.connect(self.server_name.clone(), counted);
+        match timeout(self.deadlines.tls_handshake, handshake).await {
+            Ok(Ok(stream)) => Ok((stream, left)),
+            Ok(Err(error)) => Err(Error::unsent(Kind::TlsFailed, error)),
+            Err(_) => Err(Error::unsent(Kind::TlsTimeout, "the handshake did not end")),
+        }
+    }
+
+    /// Asks anew for every connection, so that a changed DNS entry is followed.
+    async fn resolve(&self) -> Result<Vec<SocketAddr>, Error> {
+        let lookup = async {
+            let permit = Arc::clone(&self.lookups).acquire_owned().await;
+            let (host, port) = (self.host.clone(), self.port);
+            tokio::task::spawn_blocking(move || {
+                let _permit = permit;
+                (host.as_str(), port).to_socket_addrs().map(Iterator::collect::<Vec<_>>)
+            })
+            .await
+        };
+        let failed = |cause: &dyn std::fmt::Display| {
+            Error::unsent(Kind::ResolveFailed, format_args!("{}: {cause}", self.host))
+        };
+        match timeout(self.deadlines.resolve, lookup).await {
+            Ok(Ok(Ok(addresses))) if addresses.is_empty() => Err(failed(&"no address")),
+            Ok(Ok(Ok(addresses))) => Ok(addresses),
+            Ok(Ok(Err(error))) => Err(failed(&error)),
+            Ok(Err(error)) => Err(failed(&error)),
+            Err(_) => Err(Error::unsent(
+                Kind::ResolveTimeout,
+                format_args!("{}: the name servers do not answer", self.host),
+            )),
+        }
+    }
+
+    async fn open(&self, addresses: Vec<SocketAddr>) -> Result<TcpStream, Error> {
+        match timeout(self.deadlines.connect, race(addresses)).await {
+            Ok(Ok(stream)) => Ok(stream),
+            Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                Err(Error::unsent(Kind::ConnectRefused, error))
+            }
+            Ok(Err(error)) => Err(Error::unsent(Kind::ConnectFailed, error)),
+            Err(_) => Err(Error::unsent(Kind::ConnectTimeout, "no address answered")),
+        }
+    }
+}
+
+/// Tries one address after the other, the next one a little later or at once when one fails; the
+/// first that answers wins (RFC 8305).
+async fn race(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
+    const HEAD_START: Duration = Duration::from_millis(250);
+    let mut rest = addresses.into_iter();
+    let mut attempts = FuturesUnordered::new();
+    loop {
+        attempts.extend(rest.next().map(TcpStream::connect));
+        tokio::select! {
+            Some(attempt) = attempts.next() => match attempt {
+                Ok(stream) => return Ok(stream),
+                Err(error) if attempts.is_empty() && rest.len() == 0 => return Err(error),
+                Err(_) => {}
+            },
+            () = sleep(HEAD_START), if rest.len() > 0 => {}
+        }
+    }
+}
+
+/// A socket that counts the bytes it gave to the kernel: whether a request may have left is known,
+/// not guessed. It stands below TLS, so that a record that was written in part counts.
+#[derive(Debug)]
+pub(super) struct Counted {
+    socket: TcpStream,
+    left: Arc<AtomicU64>,
+}
+
+impl Counted {
+    fn count(&self, written: &Poll<io::Result<usize>>) {
+        if let Poll::Ready(Ok(bytes)) = written {
+            self.left.fetch_add(*bytes as u64, Relaxed);
+        }
+    }
+}
+
+impl AsyncRead for Counted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Counted {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.socket).poll_write(cx, buf);
+        self.count(&written);
+        written
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.socket).poll_write_vectored(cx, bufs);
+        self.count(&written);
+        written
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+}
