@@ -15,6 +15,7 @@
 
 pub mod config;
 pub mod lifecycle;
+pub mod sandbox;
 pub mod secret;
 pub mod server;
 pub mod telemetry;
