@@ -19,6 +19,7 @@ pub mod config;
 pub mod credentials;
 pub mod lifecycle;
 pub mod proxy;
+pub mod sandbox;
 pub mod secret;
 pub mod server;
 pub mod telemetry;

@@ -1,0 +1,100 @@
+//! The sandbox's own endpoints, for those who direct it from outside its process.
+//!
+//! They ask for no credential: the sandbox holds nothing worth one, and hands out its pair here.
+
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+use super::act::{Act, Refusal};
+use super::answer::{self, Answer};
+use super::state::State;
+
+/// What all paths of this module begin with.
+pub(super) const PREFIX: &str = "/_sandbox/";
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SetAct {
+    act: Act,
+    #[serde(default)]
+    times: Option<u32>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SetRefusal {
+    refusal: Refusal,
+}
+
+/// Why an order was not followed.
+enum Misunderstood {
+    Path,
+    Method,
+    Body(String),
+}
+
+/// Does what it is told and answers JSON.
+pub(super) async fn answer(request: Request<Incoming>, state: &State) -> Answer {
+    match follow(request, state).await {
+        Ok(answer) => answer,
+        Err(Misunderstood::Path) => {
+            answer::failure(StatusCode::NOT_FOUND, "404", "sandbox: no such order")
+        }
+        Err(Misunderstood::Method) => {
+            let status = StatusCode::METHOD_NOT_ALLOWED;
+            answer::failure(status, "405", "sandbox: POST orders, GET counts")
+        }
+        Err(Misunderstood::Body(why)) => {
+            answer::failure(StatusCode::BAD_REQUEST, "400", &format!("sandbox: {why}"))
+        }
+    }
+}
+
+async fn follow(request: Request<Incoming>, state: &State) -> Result<Answer, Misunderstood> {
+    let order = request
+        .uri()
+        .path()
+        .strip_prefix(PREFIX)
+        .unwrap_or("")
+        .to_owned();
+    let expected = match order.as_str() {
+        "calls" => Method::GET,
+        "token" | "expire" | "act" | "refusal" | "reset-counts" => Method::POST,
+        _ => return Err(Misunderstood::Path),
+    };
+    if *request.method() != expected {
+        return Err(Misunderstood::Method);
+    }
+    match order.as_str() {
+        "calls" => return Ok(answer::json(StatusCode::OK, &state.calls())),
+        "token" => {
+            let pair = state.new_token();
+            let pair = json!({ "appKey": pair.app_key(), "authorization": pair.authorization() });
+            return Ok(answer::json(StatusCode::OK, &pair));
+        }
+        "expire" => state.expire_token(),
+        "act" => {
+            let SetAct { act, times } = read(request).await?;
+            state.set_act(act, times);
+        }
+        "refusal" => {
+            let SetRefusal { refusal } = read(request).await?;
+            state.set_refusal(refusal);
+        }
+        _ => state.reset_counts(),
+    }
+    Ok(answer::json(StatusCode::OK, &json!({ "done": order })))
+}
+
+async fn read<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, Misunderstood> {
+    const LARGEST: usize = 64 * 1024;
+    let body = Limited::new(request.into_body(), LARGEST)
+        .collect()
+        .await
+        .map_err(|_| Misunderstood::Body("the body is too large or broke off".to_owned()))?;
+    serde_json::from_slice(&body.to_bytes()).map_err(|error| Misunderstood::Body(error.to_string()))
+}

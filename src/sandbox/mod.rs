@@ -1,0 +1,234 @@
+//! A stand-in for InnoPaaS: the same endpoints over real TLS, strict about what it is sent, and
+//! able to act out every failure that matters to a proxy.
+//!
+//! Every call is held to what InnoPaaS documents: exactly one `AppKey`, one bare `Authorization`,
+//! one `Host`, the one content type, and nothing that belongs to the connection. Where InnoPaaS
+//! leaves its behaviour open, the sandbox can do every variant ([`Refusal`], [`Act`]). It can be
+//! directed by its owner or by `/_sandbox/…` on its own port.
+//!
+//! It sends no message, calls no webhook, keeps nothing after its end, and is not made to be
+//! reached from other machines.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use std::{io, thread};
+
+use http::Request;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::LocalSet;
+
+use crate::lifecycle::{Lifecycle, Phase, Phases};
+use crate::server::{self, Abort, Intake, Limits};
+
+use pair::Mint;
+use state::State;
+use tls::{Handshakes, Identity};
+
+pub use act::{Act, REFUSAL_CODE, Refusal};
+pub use body::media_byte;
+pub use calls::{Call, Calls, Outcome};
+pub use check::Rule;
+pub use pair::Pair;
+
+mod act;
+mod answer;
+mod body;
+mod call;
+mod calls;
+mod check;
+mod content;
+mod control;
+mod pair;
+mod routes;
+mod state;
+mod tls;
+
+/// Connections that may be open at once.
+const CONNECTIONS: usize = 4096;
+
+/// Generous: the sandbox must not be what ends a test.
+const LIMITS: Limits = Limits {
+    head_size: 64 * 1024,
+    header_count: 256,
+    head_deadline: Duration::from_secs(10),
+    write_progress: Duration::from_secs(60),
+    idle: Duration::from_secs(600),
+};
+
+/// How a sandbox starts.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where it listens; port 0 for any that is free.
+    pub address: SocketAddr,
+    /// How it refuses a pair.
+    pub refusal: Refusal,
+    /// The pair it accepts; a random one if `None`.
+    pub pair: Option<Pair>,
+}
+
+impl Default for Options {
+    /// Any free port of 127.0.0.1, 401 with an envelope, a random pair.
+    fn default() -> Self {
+        Self {
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            refusal: Refusal::default(),
+            pair: None,
+        }
+    }
+}
+
+/// A running sandbox. It ends when this is dropped, at once: calls in flight are cut.
+pub struct Sandbox {
+    address: SocketAddr,
+    ca_pem: String,
+    handshakes: Handshakes,
+    state: Arc<State>,
+    life: Lifecycle,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Sandbox {
+    /// Binds, makes a certificate authority, and serves on a thread of its own.
+    ///
+    /// # Errors
+    /// If the address cannot be bound, or the system gives no random bytes or no thread.
+    pub fn start(options: Options) -> io::Result<Self> {
+        let Options {
+            address,
+            refusal,
+            pair,
+        } = options;
+        let listener = server::bind(address)?;
+        let address = listener.local_addr()?;
+        let identity = Identity::generate()?;
+        let state = Arc::new(State::new(Mint::new()?, pair, refusal));
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let intake = {
+            let _inside = runtime.enter();
+            Intake::alone(listener, CONNECTIONS)?
+        };
+        let server = server::Options {
+            limits: LIMITS,
+            tls: Some(identity.acceptor),
+            metrics: None,
+        };
+        let (life, phases) = Lifecycle::starting();
+        let thread = {
+            let state = Arc::clone(&state);
+            let port = address.port();
+            thread::Builder::new()
+                .name("sandbox".to_owned())
+                .spawn(move || run(&runtime, intake, server, state, port, phases))?
+        };
+        Ok(Self {
+            address,
+            ca_pem: identity.ca_pem,
+            handshakes: identity.handshakes,
+            state,
+            life,
+            thread: Some(thread),
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What a client is configured with: `https://localhost:PORT`.
+    pub fn origin(&self) -> String {
+        format!("https://localhost:{}", self.address.port())
+    }
+
+    /// The certificate authority that a client must trust, as PEM.
+    pub fn ca_pem(&self) -> &str {
+        &self.ca_pem
+    }
+
+    /// The pair now; it is valid unless it was expired.
+    pub fn pair(&self) -> Pair {
+        self.state.pair()
+    }
+
+    /// Makes a new token and answers the new pair; the old one is dead at once. The AppKey stays.
+    pub fn new_token(&self) -> Pair {
+        self.state.new_token()
+    }
+
+    /// Ends the token's life without a new one.
+    pub fn expire_token(&self) {
+        self.state.expire_token();
+    }
+
+    /// Has the next `times` calls meet this act; with `None`, all until the next change.
+    ///
+    /// Only calls whose head is in order and whose pair is valid meet an act or use one up.
+    pub fn act(&self, act: Act, times: Option<u32>) {
+        self.state.set_act(act, times);
+    }
+
+    /// Refuses in this way from now on.
+    pub fn set_refusal(&self, refusal: Refusal) {
+        self.state.set_refusal(refusal);
+    }
+
+    /// The counts and the last calls.
+    pub fn calls(&self) -> Calls {
+        self.state.calls()
+    }
+
+    /// Begins to count anew.
+    pub fn reset_counts(&self) {
+        self.state.reset_counts();
+    }
+
+    /// How many TLS handshakes were begun, resumed ones and failed ones too.
+    pub fn connections(&self) -> u64 {
+        self.handshakes.count()
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        self.life.advance(Phase::Closing);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join(); // a panic was told by the hook already
+        }
+    }
+}
+
+fn run(
+    runtime: &Runtime,
+    intake: Intake,
+    options: server::Options,
+    state: Arc<State>,
+    port: u16,
+    mut phases: Phases,
+) {
+    let service = service_fn(move |request: Request<Incoming>| {
+        let state = Arc::clone(&state);
+        async move {
+            if request.uri().path().starts_with(control::PREFIX) {
+                Ok::<_, Abort>(control::answer(request, &state).await)
+            } else {
+                call::answer(request, &state, port).await
+            }
+        }
+    });
+    LocalSet::new().block_on(runtime, async {
+        let closing = phases.clone();
+        tokio::select! {
+            biased;
+            // Nothing is drained: dropping the server drops its connections.
+            () = phases.reached(Phase::Closing) => {}
+            _ = server::serve(intake, service, options, closing) => {}
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,243 @@
+//! The sandbox through its own door: TLS on a socket, with its own authority as the only trust.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use super::*;
+
+const SMS: &str = "/api/sms/v3/msg/send";
+const JSON: &str = "application/json;charset=utf-8";
+
+/// Sends bytes on a connection of their own and reads to its end, however it ends.
+async fn exchange(sandbox: &Sandbox, request: &[u8]) -> String {
+    let mut roots = RootCertStore::empty();
+    roots
+        .add(CertificateDer::from_pem_slice(sandbox.ca_pem().as_bytes()).unwrap())
+        .unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let socket = TcpStream::connect(sandbox.address()).await.unwrap();
+    let mut stream = TlsConnector::from(Arc::new(config))
+        .connect(ServerName::try_from("localhost").unwrap(), socket)
+        .await
+        .unwrap();
+    stream.write_all(request).await.unwrap();
+    let mut answer = Vec::new();
+    let deadline = Duration::from_secs(10);
+    let _ = tokio::time::timeout(deadline, stream.read_to_end(&mut answer))
+        .await
+        .expect("the sandbox closes the connection");
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// A call that ends its connection in the only way the rules leave: by asking for an act.
+async fn call(sandbox: &Sandbox, act: Act, pair: &Pair, target: &str, body: &str) -> String {
+    sandbox.act(act, Some(1));
+    exchange(
+        sandbox,
+        &request(sandbox, pair, ("POST", target, JSON), body),
+    )
+    .await
+}
+
+fn request(
+    sandbox: &Sandbox,
+    pair: &Pair,
+    (method, target, content_type): (&str, &str, &str),
+    body: &str,
+) -> Vec<u8> {
+    format!(
+        "{method} {target} HTTP/1.1\r\nHost: localhost:{}\r\nAppKey: {}\r\nAuthorization: {}\r\n\
+         Content-Type: {content_type}\r\nX-Request-Id: r1\r\nContent-Length: {}\r\n\r\n{body}",
+        sandbox.address().port(),
+        pair.app_key(),
+        pair.authorization(),
+        body.len(),
+    )
+    .into_bytes()
+}
+
+/// HTTP/1.0 without keep-alive: the answer ends the connection, and no header says so.
+fn once(request: &[u8]) -> Vec<u8> {
+    String::from_utf8_lossy(request)
+        .replacen("HTTP/1.1", "HTTP/1.0", 1)
+        .into_bytes()
+}
+
+async fn control(sandbox: &Sandbox, method: &str, order: &str, body: &str) -> String {
+    let request = format!(
+        "{method} /_sandbox/{order} HTTP/1.0\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    exchange(sandbox, request.as_bytes()).await
+}
+
+fn started() -> Sandbox {
+    Sandbox::start(Options::default()).unwrap()
+}
+
+#[tokio::test]
+async fn the_right_pair_is_accepted_and_another_is_refused() {
+    let sandbox = started();
+    let right = sandbox.pair();
+    let answer = call(&sandbox, Act::CloseAfter, &right, SMS, "{\"mobile\":\"1\"}").await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert!(answer.contains("x-sandbox: 1\r\n"), "{answer}");
+    assert!(
+        answer.contains("\"code\":\"0\",\"success\":true"),
+        "{answer}"
+    );
+
+    let wrong = Pair::new(right.app_key(), "WRONG");
+    let head = ("POST", SMS, JSON);
+    let answer = exchange(&sandbox, &once(&request(&sandbox, &wrong, head, "{}"))).await;
+    assert!(answer.starts_with("HTTP/1.0 401"), "{answer}");
+    assert!(!answer.contains("WRONG"));
+
+    let calls = sandbox.calls();
+    assert_eq!((calls.total, calls.accepted, calls.refused), (2, 1, 1));
+    assert_eq!(calls.by_path.get(SMS), Some(&2));
+    assert_eq!(sandbox.connections(), 2);
+    let first = &calls.records[0];
+    assert_eq!(first.request_id.as_deref(), Some("r1"));
+    assert_eq!((first.body_bytes, first.status), (14, Some(200)));
+    assert_eq!(first.header_names[..2], ["host", "appkey"]);
+}
+
+#[tokio::test]
+async fn a_new_token_kills_the_old_one_and_an_expired_one_has_no_heir() {
+    let sandbox = started();
+    let old = sandbox.pair();
+    let answer = control(&sandbox, "POST", "token", "").await;
+    let new = sandbox.pair();
+    assert!(answer.contains(new.authorization()), "{answer}");
+    let answer = control(&sandbox, "POST", "refusal", "{\"refusal\":\"200-code\"}").await;
+    assert!(answer.contains("200 OK"), "{answer}");
+
+    let head = ("POST", SMS, JSON);
+    let answer = exchange(&sandbox, &once(&request(&sandbox, &old, head, ""))).await;
+    assert!(answer.starts_with("HTTP/1.0 200"), "{answer}");
+    assert!(answer.contains("\"code\":\"101\""), "{answer}");
+    let answer = exchange(&sandbox, &once(&request(&sandbox, &new, head, ""))).await;
+    assert!(answer.contains("\"code\":\"0\""), "{answer}");
+    sandbox.expire_token();
+    exchange(&sandbox, &once(&request(&sandbox, &new, head, ""))).await;
+    assert_eq!(sandbox.calls().refused, 2);
+
+    let calls = control(&sandbox, "GET", "calls", "").await;
+    assert!(calls.contains("\"refused\":2"), "{calls}");
+    assert!(!calls.contains(new.authorization()) && !calls.contains(new.app_key()));
+    control(&sandbox, "POST", "reset-counts", "").await;
+    assert_eq!(sandbox.calls(), Calls::default());
+}
+
+#[tokio::test]
+async fn a_broken_rule_is_answered_by_its_name() {
+    let sandbox = started();
+    let pair = sandbox.pair();
+    for (head, body, status, rule) in [
+        (
+            ("POST", SMS, "text/plain"),
+            "",
+            "400",
+            Rule::ContentTypeExact,
+        ),
+        (("POST", SMS, JSON), "{", "400", Rule::JsonBody),
+        (("POST", "/nowhere", JSON), "", "404", Rule::Path),
+        (("GET", SMS, JSON), "", "405", Rule::Method),
+    ] {
+        let answer = exchange(&sandbox, &once(&request(&sandbox, &pair, head, body))).await;
+        assert!(
+            answer.starts_with(&format!("HTTP/1.0 {status}")),
+            "{answer}"
+        );
+        assert!(answer.contains(rule.as_str()), "{answer}");
+        let last = sandbox.calls().records.pop().unwrap();
+        assert_eq!(last.outcome, Outcome::Malformed { rule });
+    }
+    assert_eq!(sandbox.calls().malformed, 4);
+}
+
+#[tokio::test]
+async fn uploads_and_media_go_through_whole() {
+    let sandbox = started();
+    let pair = sandbox.pair();
+    let upload = "/api/whatsapp/v3/uploadFile";
+    let file = "x".repeat(3 << 20);
+    let body =
+        format!("--b\r\nContent-Disposition: form-data; name=\"file\"\r\n\r\n{file}\r\n--b--\r\n");
+    let head = ("POST", upload, "multipart/form-data; boundary=b");
+    let answer = exchange(&sandbox, &once(&request(&sandbox, &pair, head, &body))).await;
+    assert!(answer.contains("\"handle\""), "{answer}");
+    let last = sandbox.calls().records.pop().unwrap();
+    assert_eq!(last.body_bytes, body.len() as u64);
+
+    let head = ("GET", "/api/whatsapp/v3/media/1?bytes=100", JSON);
+    let answer = exchange(&sandbox, &once(&request(&sandbox, &pair, head, ""))).await;
+    assert!(answer.contains("content-length: 100\r\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn every_act_is_played() {
+    let sandbox = started();
+    let pair = sandbox.pair();
+    let play = async |act| call(&sandbox, act, &pair, SMS, "{}").await;
+
+    assert_eq!(play(Act::Reset).await, "");
+    let answer = play(Act::CutBody).await;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.contains("content-length: 76"), "{head}");
+    assert_eq!(body.len(), 38);
+    let answer = play(Act::EarlyAnswer).await;
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+
+    let head = ("POST", SMS, JSON);
+    let plain = once(&request(&sandbox, &pair, head, "{}"));
+    for (act, wanted) in [
+        (r#"{"status-429":{"retry_after":7}}"#, "retry-after: 7"),
+        (r#"{"code":{"code":"114"}}"#, "\"code\":\"114\""),
+        (r#"{"slow-head":{"ms":1}}"#, "\"success\":true"),
+        (r#"{"slow-body":{"ms":1}}"#, "\"success\":true"),
+        (r#""redirect""#, "location: https://elsewhere.invalid"),
+        (r#""hop-headers""#, "proxy-status: upstream-claims"),
+        (
+            r#""echo""#,
+            "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a",
+        ),
+        (r#""normal""#, "\"success\":true"),
+    ] {
+        let order = format!("{{\"act\":{act},\"times\":1}}");
+        let answer = control(&sandbox, "POST", "act", &order).await;
+        assert!(answer.contains("200 OK"), "{answer}");
+        let answer = exchange(&sandbox, &plain).await;
+        assert!(answer.contains(wanted), "{act}: {answer}");
+        assert!(!answer.contains(pair.authorization()));
+        let answer = exchange(&sandbox, &plain).await;
+        assert!(
+            answer.contains("\"success\":true"),
+            "once is once: {answer}"
+        );
+    }
+    assert_eq!(sandbox.calls().total, sandbox.calls().accepted);
+}
+
+#[tokio::test]
+async fn a_dropped_sandbox_lets_go_of_its_port_at_once() {
+    let sandbox = started();
+    let address = sandbox.address();
+    let idle = TcpStream::connect(address).await.unwrap();
+    drop(sandbox);
+    assert!(TcpStream::connect(address).await.is_err());
+    drop(idle);
+}
