@@ -85,7 +85,6 @@ impl App {
             .max_blocking_threads(2) // one look at the credentials at a time
             .build()?;
         let bind = |setting, address| {
-            let _inside = runtime.enter();
             server::bind(address).map_err(|error| StartError::Bind(setting, address, error))
         };
         let listener = bind("listen.address", config.listen.address)?;
@@ -124,7 +123,8 @@ impl App {
                 Watcher::new(Arc::clone(&credentials), Arc::clone(&metrics), &config.credentials);
             watcher.look(false).await;
 
-            let shared = Shared { config: &config, tls, credentials: &credentials, recent: &recent };
+            let shared =
+                Shared { config: &config, tls, credentials: &credentials, recent: &recent };
             let (mut workers, pulses) = start_workers(&shared, listener, &metrics, &phases)?;
             let admin = Arc::new(Admin {
                 phases: phases.clone(),
@@ -236,8 +236,7 @@ fn serve_admin(
     /// Probes and a few scrapes; of its own, so that applications cannot use them up.
     const CONNECTIONS: usize = 64;
     let intake = Intake::alone(listener, CONNECTIONS)?;
-    let options =
-        server::Options { limits: limits_of(&limits), tls: None, metrics: None };
+    let options = server::Options { limits: limits_of(&limits), tls: None, metrics: None };
     let service = service_fn(move |request| Arc::clone(&admin).handle(request));
     Ok(async move {
         let _cut = server::serve(intake, service, options, phases).await;

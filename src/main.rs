@@ -1,1 +1,7 @@
-fn main() {}
+//! The `innopaas-proxy` binary: nothing but the way into the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    innopaas_proxy::cli::main()
+}

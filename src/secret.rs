@@ -79,10 +79,7 @@ impl Secret {
     }
 
     /// How many bytes it has.
-    #[expect(
-        clippy::len_without_is_empty,
-        reason = "an empty secret cannot be made"
-    )]
+    #[expect(clippy::len_without_is_empty, reason = "an empty secret cannot be made")]
     pub fn len(&self) -> usize {
         self.0.len()
     }
@@ -116,11 +113,7 @@ impl fmt::Display for Malformed {
 fn has_scheme(bytes: &[u8]) -> bool {
     [b"bearer ".as_slice(), b"basic ".as_slice()]
         .iter()
-        .any(|scheme| {
-            bytes
-                .get(..scheme.len())
-                .is_some_and(|s| s.eq_ignore_ascii_case(scheme))
-        })
+        .any(|scheme| bytes.get(..scheme.len()).is_some_and(|s| s.eq_ignore_ascii_case(scheme)))
 }
 
 fn is_quoted(bytes: &[u8]) -> bool {
@@ -138,10 +131,7 @@ mod tests {
     #[test]
     fn one_trailing_line_end_is_not_part_of_a_secret() {
         for content in [b"token".as_slice(), b"token\n", b"token\r\n"] {
-            assert_eq!(
-                Secret::from_file_content(content).unwrap().expose(),
-                "token"
-            );
+            assert_eq!(Secret::from_file_content(content).unwrap().expose(), "token");
         }
         assert_eq!(malformed(b"token\n\n"), Malformed::Byte { position: 5 });
     }
@@ -152,10 +142,7 @@ mod tests {
         assert_eq!(malformed(b"\n"), Malformed::Empty);
         assert_eq!(malformed(b"to\0ken"), Malformed::Byte { position: 2 });
         assert_eq!(malformed(b" token"), Malformed::Byte { position: 0 });
-        assert_eq!(
-            malformed("tokén".as_bytes()),
-            Malformed::Byte { position: 3 }
-        );
+        assert_eq!(malformed("tokén".as_bytes()), Malformed::Byte { position: 3 });
         assert_eq!(malformed(&[b'a'; MAX_LEN + 1]), Malformed::TooLong);
     }
 
@@ -169,10 +156,7 @@ mod tests {
     #[test]
     fn debug_tells_the_length_alone() {
         let secret = Secret::from_file_content(b"hunter2hunter2").unwrap();
-        assert_eq!(
-            format!("{secret:?} {:?}", secret.expose()),
-            "Secret(14 bytes) Sensitive"
-        );
+        assert_eq!(format!("{secret:?} {:?}", secret.expose()), "Secret(14 bytes) Sensitive");
     }
 
     #[test]

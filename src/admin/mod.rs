@@ -63,7 +63,9 @@ impl Admin {
     {
         let endpoints = service_fn(move |request: Request<Incoming>| {
             let admin = Arc::clone(&self);
-            async move { Ok::<_, Infallible>(admin.answer(request.method(), request.uri().path()).await) }
+            async move {
+                Ok::<_, Infallible>(admin.answer(request.method(), request.uri().path()).await)
+            }
         });
         let service = ServiceBuilder::new()
             .layer(SetResponseHeaderLayer::overriding(

@@ -41,20 +41,10 @@ impl Raw {
                     Default::One(value) => vec![value.to_owned()],
                     Default::Many(values) => values.iter().map(|&v| v.to_owned()).collect(),
                 };
-                (
-                    setting.path,
-                    Written {
-                        values,
-                        place: Place::Default,
-                    },
-                )
+                (setting.path, Written { values, place: Place::Default })
             })
             .collect();
-        Self {
-            written,
-            problems: Vec::new(),
-            warnings: Vec::new(),
-        }
+        Self { written, problems: Vec::new(), warnings: Vec::new() }
     }
 
     /// Lays the file's settings over what is there.
@@ -87,17 +77,12 @@ impl Raw {
             if rest == "CONFIG" || is_made_by_kubernetes(rest) {
                 continue;
             }
-            match ALL
-                .iter()
-                .find(|setting| setting.environment_name() == name)
-            {
+            match ALL.iter().find(|setting| setting.environment_name() == name) {
                 Some(setting) => self.text(setting, &value, Place::Environment(name)),
-                None => self
-                    .warnings
-                    .push(match nearest(&name, |s| s.environment_name()) {
-                        Some(known) => format!("unknown environment name {name}; is it {known}?"),
-                        None => format!("unknown environment name {name}; it is ignored"),
-                    }),
+                None => self.warnings.push(match nearest(&name, |s| s.environment_name()) {
+                    Some(known) => format!("unknown environment name {name}; is it {known}?"),
+                    None => format!("unknown environment name {name}; it is ignored"),
+                }),
             }
         }
     }
@@ -130,19 +115,16 @@ impl Raw {
 
     /// What holds for a setting.
     pub fn written(&self, setting: &'static Setting) -> Written {
-        self.written.get(setting.path).cloned().unwrap_or(Written {
-            values: Vec::new(),
-            place: Place::Default,
-        })
+        self.written
+            .get(setting.path)
+            .cloned()
+            .unwrap_or(Written { values: Vec::new(), place: Place::Default })
     }
 
     fn section(&mut self, text: &str, above: &[&str], entries: &serde_yaml::Mapping) {
         for (key, value) in entries {
             let Some(key) = key.as_str() else {
-                self.file_problem(
-                    locate::line(text, above),
-                    "has a name here that is not a text",
-                );
+                self.file_problem(locate::line(text, above), "has a name here that is not a text");
                 continue;
             };
             let here: Vec<&str> = above.iter().copied().chain([key]).collect();
@@ -155,11 +137,7 @@ impl Raw {
             } else if let Value::Mapping(entries) = value {
                 self.section(text, &here, entries);
             } else if !value.is_null() {
-                self.problem(
-                    place,
-                    &path,
-                    "is a section: settings stand indented below it".into(),
-                );
+                self.problem(place, &path, "is a section: settings stand indented below it".into());
             }
         }
     }
@@ -196,11 +174,7 @@ impl Raw {
     }
 
     fn problem(&mut self, place: Place, path: &str, text: String) {
-        self.problems.push(Problem {
-            place,
-            path: path.to_owned(),
-            text,
-        });
+        self.problems.push(Problem { place, path: path.to_owned(), text });
     }
 }
 
@@ -211,9 +185,7 @@ fn is_made_by_kubernetes(rest: &str) -> bool {
 }
 
 fn is_below(setting: &str, section: &str) -> bool {
-    setting
-        .strip_prefix(section)
-        .is_some_and(|rest| rest.starts_with('.'))
+    setting.strip_prefix(section).is_some_and(|rest| rest.starts_with('.'))
 }
 
 fn scalar(value: &Value) -> Option<String> {
@@ -251,13 +223,7 @@ fn printable(path: &str) -> String {
     };
     let shown: Vec<&str> = path
         .split('.')
-        .map(|segment| {
-            if plain(segment) {
-                segment
-            } else {
-                "(not shown)"
-            }
-        })
+        .map(|segment| if plain(segment) { segment } else { "(not shown)" })
         .collect();
     shown.join(".")
 }

@@ -27,10 +27,7 @@ pub enum Default {
 impl Setting {
     /// The name that sets it from the environment.
     pub fn environment_name(&self) -> String {
-        format!(
-            "{ENVIRONMENT_PREFIX}{}",
-            self.path.replace('.', "__").to_uppercase()
-        )
+        format!("{ENVIRONMENT_PREFIX}{}", self.path.replace('.', "__").to_uppercase())
     }
 }
 

@@ -58,10 +58,7 @@ pub(super) fn validate(raw: Raw) -> Result<Config, Problems> {
         && listen == admin
         && listen.port() != 0
     {
-        judge.problem(
-            &s::ADMIN_ADDRESS,
-            "must not be the address of listen.address",
-        );
+        judge.problem(&s::ADMIN_ADDRESS, "must not be the address of listen.address");
     }
 
     // Every value is there exactly if no problem was found.
@@ -87,10 +84,7 @@ pub(super) fn validate(raw: Raw) -> Result<Config, Problems> {
                 head_size,
                 header_count,
             },
-            credentials: Credentials {
-                directory: directory?,
-                poll: poll?,
-            },
+            credentials: Credentials { directory: directory?, poll: poll? },
             policy: Policy {
                 allowed_hosts,
                 upload_paths: upload_paths?,
@@ -113,15 +107,8 @@ pub(super) fn validate(raw: Raw) -> Result<Config, Problems> {
                 address: admin_address?,
                 ready_without_credentials: ready_without_credentials?,
             },
-            drain: Drain {
-                minimum: minimum?,
-                maximum: maximum?,
-            },
-            log: Log {
-                format: format?,
-                level: level?,
-                access: access?,
-            },
+            drain: Drain { minimum: minimum?, maximum: maximum? },
+            log: Log { format: format?, level: level?, access: access? },
         })
     })();
     match config {
@@ -169,11 +156,7 @@ impl Judge {
     ) -> Option<T> {
         parsed
             .map_err(|text| {
-                self.raw.problems.push(Problem {
-                    place,
-                    path: setting.path.to_owned(),
-                    text,
-                });
+                self.raw.problems.push(Problem { place, path: setting.path.to_owned(), text });
             })
             .ok()
     }
@@ -185,8 +168,7 @@ impl Judge {
 }
 
 fn socket_address(text: &str) -> Result<SocketAddr, String> {
-    text.parse()
-        .map_err(|_| "must be an address and a port, such as `127.0.0.1:7253`".to_owned())
+    text.parse().map_err(|_| "must be an address and a port, such as `127.0.0.1:7253`".to_owned())
 }
 
 fn loopback(text: &str) -> Result<SocketAddr, String> {
@@ -194,11 +176,9 @@ fn loopback(text: &str) -> Result<SocketAddr, String> {
     if address.ip().is_loopback() {
         Ok(address)
     } else {
-        Err(
-            "must be a loopback address: whoever reaches the proxy can spend money, and this \
+        Err("must be a loopback address: whoever reaches the proxy can spend money, and this \
              version has no check of its callers"
-                .to_owned(),
-        )
+            .to_owned())
     }
 }
 
@@ -221,23 +201,12 @@ fn head_size(text: &str) -> Result<usize, String> {
 }
 
 fn path(text: &str) -> Result<PathBuf, String> {
-    if text.is_empty() {
-        Err("must be a path".to_owned())
-    } else {
-        Ok(PathBuf::from(text))
-    }
+    if text.is_empty() { Err("must be a path".to_owned()) } else { Ok(PathBuf::from(text)) }
 }
 
-#[expect(
-    clippy::unnecessary_wraps,
-    reason = "has the form of a parser; any text is a path"
-)]
+#[expect(clippy::unnecessary_wraps, reason = "has the form of a parser; any text is a path")]
 fn optional_path(text: &str) -> Result<Option<PathBuf>, String> {
-    Ok(if text.is_empty() {
-        None
-    } else {
-        Some(PathBuf::from(text))
-    })
+    Ok(if text.is_empty() { None } else { Some(PathBuf::from(text)) })
 }
 
 fn log_format(text: &str) -> Result<LogFormat, String> {
@@ -274,16 +243,8 @@ mod tests {
     fn the_defaults_are_a_valid_configuration() {
         let config = check("").unwrap();
         assert_eq!(config.listen.address.to_string(), "127.0.0.1:7253");
-        assert_eq!(
-            config.upstream.origin.to_string(),
-            "https://api.innopaas.com"
-        );
-        assert!(
-            config
-                .policy
-                .allowed_hosts
-                .contains(&"api.innopaas.com".to_owned())
-        );
+        assert_eq!(config.upstream.origin.to_string(), "https://api.innopaas.com");
+        assert!(config.policy.allowed_hosts.contains(&"api.innopaas.com".to_owned()));
     }
 
     #[test]
@@ -295,24 +256,15 @@ mod tests {
         .unwrap_err();
         let text = problems.join("\n");
         assert_eq!(problems.len(), 5, "{text}");
-        assert!(
-            text.contains("line 2: listen.address: must be a loopback address"),
-            "{text}"
-        );
+        assert!(text.contains("line 2: listen.address: must be a loopback address"), "{text}");
         assert!(
             text.contains(
                 "line 4: upstream.orign: there is no such setting; is it upstream.origin?"
             )
         );
-        assert!(
-            text.contains("line 6: upstream.deadlines.connect: must be a duration"),
-            "{text}"
-        );
+        assert!(text.contains("line 6: upstream.deadlines.connect: must be a duration"), "{text}");
         assert!(text.contains("line 7: log: is a section"), "{text}");
-        assert!(
-            text.contains("line 8: webhooks: there is no such setting"),
-            "{text}"
-        );
+        assert!(text.contains("line 8: webhooks: there is no such setting"), "{text}");
     }
 
     #[test]
@@ -331,10 +283,7 @@ mod tests {
             format!("- {secret}"),
         ] {
             let problems = check(&file).unwrap_err().join("\n");
-            assert!(
-                !problems.is_empty() && !problems.contains(secret),
-                "{problems}"
-            );
+            assert!(!problems.is_empty() && !problems.contains(secret), "{problems}");
         }
     }
 

@@ -200,9 +200,7 @@ pub(super) fn host_name(text: &str) -> Result<String, String> {
 /// A media type without parameters; lower case.
 pub(super) fn media_type(text: &str) -> Result<String, String> {
     let token = |s: &str| {
-        !s.is_empty()
-            && s.chars()
-                .all(|c| c.is_ascii_alphanumeric() || "!#$&-^_.+".contains(c))
+        !s.is_empty() && s.chars().all(|c| c.is_ascii_alphanumeric() || "!#$&-^_.+".contains(c))
     };
     match text.split_once('/') {
         Some((kind, subtype)) if token(kind) && token(subtype) => Ok(text.to_ascii_lowercase()),
@@ -219,15 +217,7 @@ mod tests {
         assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
         assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
         assert_eq!(size("64KiB"), Ok(65_536));
-        for wrong in [
-            "5",
-            "",
-            "s",
-            "-1s",
-            "5 parsecs",
-            "99999999999999999999s",
-            "25h",
-        ] {
+        for wrong in ["5", "", "s", "-1s", "5 parsecs", "99999999999999999999s", "25h"] {
             assert!(duration(wrong).is_err(), "{wrong}");
         }
         for wrong in ["5", "1MB", "1mib", "99999999999GiB"] {

@@ -164,7 +164,13 @@ fn age(stamp: &Stamp, now: SystemTime) -> Duration {
 impl Memory {
     /// A directory that is swapped whole is complete when it appears. In a plain one, somebody
     /// may be between the first file and the second: it must have stood still over two polls.
-    fn decide(&mut self, stamp: Stamp, still_for: Duration, poll: Duration, told: bool) -> Decision {
+    fn decide(
+        &mut self,
+        stamp: Stamp,
+        still_for: Duration,
+        poll: Duration,
+        told: bool,
+    ) -> Decision {
         if self.read.as_ref() == Some(&stamp) && !told {
             self.seen = None;
             return Decision::Keep;

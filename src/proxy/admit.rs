@@ -265,9 +265,8 @@ mod tests {
 
     #[test]
     fn h2c_is_declined_and_other_upgrades_and_expectations_are_refused() {
-        let with = |name, value| {
-            admit_get("/api/x", &[("host", "localhost"), (name, value)]).map(drop)
-        };
+        let with =
+            |name, value| admit_get("/api/x", &[("host", "localhost"), (name, value)]).map(drop);
         assert_eq!(with("upgrade", "h2c"), Ok(()));
         assert_eq!(with("upgrade", "websocket"), Err(Code::UpgradeRefused));
         assert_eq!(with("upgrade", "h2c, websocket"), Err(Code::UpgradeRefused));

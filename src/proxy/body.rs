@@ -29,12 +29,10 @@ pub(super) async fn take(
         Some(length) if length > limit => {
             Err(Reject::Body { fault: BodyFault::TooLarge, sent: Sent::No })
         }
-        Some(length) if length <= WAITED_FOR => {
-            whole(incoming, progress).await.map(RequestBody::Whole).map_err(|fault| Reject::Body {
-                fault,
-                sent: Sent::No,
-            })
-        }
+        Some(length) if length <= WAITED_FOR => whole(incoming, progress)
+            .await
+            .map(RequestBody::Whole)
+            .map_err(|fault| Reject::Body { fault, sent: Sent::No }),
         Some(_) | None => Ok(RequestBody::stream(incoming, limit, progress)),
     }
 }

@@ -208,13 +208,13 @@ mod tests {
         assert_eq!(refused("multipart/form-data; boundary=x"), {
             Refused::NotJson("multipart/form-data".to_owned())
         });
-        for value in [
-            "application/json; charset=latin1",
-            "application/json; charset=utf-8; charset=latin1",
-        ] {
+        for value in
+            ["application/json; charset=latin1", "application/json; charset=utf-8; charset=latin1"]
+        {
             assert_eq!(refused(value), Refused::Charset, "{value}");
         }
-        for value in ["json", "application/", "application/json; charset", "application/json; a=\""] {
+        for value in ["json", "application/", "application/json; charset", "application/json; a=\""]
+        {
             assert_eq!(refused(value), Refused::Malformed, "{value}");
         }
     }

@@ -164,9 +164,24 @@ mod tests {
     fn every_spelling_of_a_credential_goes() {
         let none: [&str; 0] = [];
         for name in [
-            "AppKey", "APPKEY", "app_key", "App-Key", "a-p-p_key", "Authorization", "authorization",
-            "authori_zation", "Proxy-Authorization", "proxy_authorization", "x-appKey", "X_App_Key",
-            "x-nonce", "x-timestamp", "x-signature", "content_type", "transfer_encoding", "X_Request-Id",
+            "AppKey",
+            "APPKEY",
+            "app_key",
+            "App-Key",
+            "a-p-p_key",
+            "Authorization",
+            "authorization",
+            "authori_zation",
+            "Proxy-Authorization",
+            "proxy_authorization",
+            "x-appKey",
+            "X_App_Key",
+            "x-nonce",
+            "x-timestamp",
+            "x-signature",
+            "content_type",
+            "transfer_encoding",
+            "X_Request-Id",
         ] {
             assert_eq!(strip(&[(name, "stale"), (name, "again")]), none, "{name}");
         }

@@ -334,15 +334,9 @@ fn upstream(code: Code, error: &upstream::Error) -> Answer {
     let (status, title, what, proxy_status) = match error.kind {
         Kind::ResolveFailed => (BAD, NETWORK, "The name could not be looked up", "dns_error"),
         Kind::ResolveTimeout => (LATE, NETWORK, "Looking up the name took too long", "dns_timeout"),
-        Kind::ConnectRefused => {
-            (BAD, NETWORK, "The connection was refused", "connection_refused")
-        }
-        Kind::ConnectFailed => {
-            (BAD, NETWORK, "The connection failed", "destination_ip_unroutable")
-        }
-        Kind::ConnectTimeout => {
-            (LATE, NETWORK, "Connecting took too long", "connection_timeout")
-        }
+        Kind::ConnectRefused => (BAD, NETWORK, "The connection was refused", "connection_refused"),
+        Kind::ConnectFailed => (BAD, NETWORK, "The connection failed", "destination_ip_unroutable"),
+        Kind::ConnectTimeout => (LATE, NETWORK, "Connecting took too long", "connection_timeout"),
         Kind::TlsFailed => (BAD, NETWORK, "TLS could not be agreed on", "tls_protocol_error"),
         Kind::TlsTimeout => {
             (LATE, NETWORK, "The TLS handshake took too long", "connection_timeout")

@@ -61,10 +61,8 @@ pub(super) fn refuse(reject: &Reject, mut record: AccessRecord) -> Response<Answ
     headers.insert(header::CONTENT_LENGTH, body.len().into());
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     let proxy_status = HeaderValue::try_from(format!("innopaas-proxy; error={proxy_status}"));
-    headers.insert(
-        PROXY_STATUS,
-        proxy_status.unwrap_or(HeaderValue::from_static("innopaas-proxy")),
-    );
+    headers
+        .insert(PROXY_STATUS, proxy_status.unwrap_or(HeaderValue::from_static("innopaas-proxy")));
     headers.insert(X_REQUEST_ID, record.request_id.clone());
     if let Some(seconds) = retry_after {
         headers.insert(header::RETRY_AFTER, seconds.into());

@@ -112,10 +112,7 @@ mod tests {
     fn acts_with_numbers_are_read_from_json() {
         let act = |json| serde_json::from_str::<Act>(json).unwrap();
         assert_eq!(act(r#"{"slow-head":{"ms":5}}"#), Act::SlowHead { ms: 5 });
-        assert_eq!(
-            act(r#"{"status-429":{}}"#),
-            Act::Status429 { retry_after: None }
-        );
+        assert_eq!(act(r#"{"status-429":{}}"#), Act::Status429 { retry_after: None });
         assert_eq!(act(r#""reset""#), Act::Reset);
     }
 }

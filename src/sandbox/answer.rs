@@ -42,22 +42,10 @@ pub(super) fn success(endpoint: Endpoint, id: u64) -> Answer {
         Endpoint::PhoneInfo => ("0", "Success", phone()),
         Endpoint::UploadFile => ("0", "Success", json!({ "handle": message_id })),
         Endpoint::Media { bytes } => {
-            return typed(
-                StatusCode::OK,
-                "application/octet-stream",
-                Body::media(bytes),
-            );
+            return typed(StatusCode::OK, "application/octet-stream", Body::media(bytes));
         }
     };
-    envelope(
-        StatusCode::OK,
-        &Envelope {
-            code,
-            success: true,
-            message,
-            data,
-        },
-    )
+    envelope(StatusCode::OK, &Envelope { code, success: true, message, data })
 }
 
 fn templates() -> Value {
@@ -124,11 +112,7 @@ pub(super) fn refused(refusal: Refusal) -> Answer {
 
 /// 200 and an envelope that tells a failure.
 pub(super) fn code(code: &str) -> Answer {
-    failure(
-        StatusCode::OK,
-        code,
-        "The sandbox was told to answer this code",
-    )
+    failure(StatusCode::OK, code, "The sandbox was told to answer this code")
 }
 
 pub(super) fn too_many(retry_after: Option<u32>) -> Answer {
@@ -195,11 +179,7 @@ pub(super) fn with_hop_headers(answer: Answer) -> Answer {
     ]
     .into_iter()
     .fold(answer, |answer, (name, value)| {
-        with(
-            answer,
-            HeaderName::from_static(name),
-            HeaderValue::from_static(value),
-        )
+        with(answer, HeaderName::from_static(name), HeaderValue::from_static(value))
     })
 }
 
@@ -210,15 +190,7 @@ pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Answer {
 }
 
 pub(super) fn failure(status: StatusCode, code: &str, message: &str) -> Answer {
-    envelope(
-        status,
-        &Envelope {
-            code,
-            success: false,
-            message,
-            data: Value::Null,
-        },
-    )
+    envelope(status, &Envelope { code, success: false, message, data: Value::Null })
 }
 
 fn envelope(status: StatusCode, envelope: &Envelope<'_>) -> Answer {

@@ -17,11 +17,7 @@ const PERIOD: usize = 251;
 const PIECE: usize = 64 * 1024; // bytes, for large bodies
 
 static PATTERN: LazyLock<Bytes> = LazyLock::new(|| {
-    (0..=u8::MAX)
-        .filter(|b| usize::from(*b) < PERIOD)
-        .cycle()
-        .take(PIECE + PERIOD)
-        .collect()
+    (0..=u8::MAX).filter(|b| usize::from(*b) < PERIOD).cycle().take(PIECE + PERIOD).collect()
 });
 
 /// The byte at this position of every media download.
@@ -58,14 +54,7 @@ impl Body {
     }
 
     fn new(left: u64, source: Source) -> Self {
-        Self {
-            source,
-            left,
-            piece: PIECE,
-            pause: None,
-            waiting: None,
-            cut: false,
-        }
+        Self { source, left, piece: PIECE, pause: None, waiting: None, cut: false }
     }
 
     pub(super) fn len(&self) -> u64 {
@@ -88,9 +77,7 @@ impl Body {
     }
 
     fn next_piece(&mut self) -> Bytes {
-        let length = usize::try_from(self.left)
-            .unwrap_or(usize::MAX)
-            .min(self.piece);
+        let length = usize::try_from(self.left).unwrap_or(usize::MAX).min(self.piece);
         self.left -= length as u64;
         match &mut self.source {
             Source::Held(bytes) => bytes.split_to(length),
@@ -121,11 +108,7 @@ impl http_body::Body for Body {
             return Poll::Ready(self.cut.then(|| Err(io::Error::other("cut on purpose"))));
         }
         let piece = self.next_piece();
-        let pause = if self.left == 0 {
-            self.cut.then_some(BEFORE_CUT)
-        } else {
-            self.pause
-        };
+        let pause = if self.left == 0 { self.cut.then_some(BEFORE_CUT) } else { self.pause };
         self.waiting = pause.map(|pause| Box::pin(sleep(pause)));
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }

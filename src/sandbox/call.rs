@@ -99,11 +99,7 @@ async fn play(
     }
     let answer = match routes::route(head) {
         Ok(endpoint) => ended(open, Outcome::Accepted, ordinary(endpoint, state)),
-        Err(rule) => ended(
-            open,
-            Outcome::Malformed { rule },
-            answer::broken(rule, head),
-        ),
+        Err(rule) => ended(open, Outcome::Malformed { rule }, answer::broken(rule, head)),
     };
     Ok(match act {
         Act::SlowHead { ms } => {
@@ -129,11 +125,7 @@ fn ordinary(endpoint: Endpoint, state: &State) -> Answer {
 }
 
 fn lingering(answer: Answer, read: &Read) -> Answer {
-    if read.whole {
-        answer
-    } else {
-        answer::unread(answer)
-    }
+    if read.whole { answer } else { answer::unread(answer) }
 }
 
 fn ended(open: Open, outcome: Outcome, answer: Answer) -> Answer {

@@ -101,11 +101,7 @@ impl Call {
                 .is_some_and(|coding| coding.eq_ignore_ascii_case("chunked")),
             body_bytes: 0,
             body_sha256: String::new(),
-            header_names: head
-                .headers
-                .iter()
-                .map(|(name, _)| name.as_str().to_owned())
-                .collect(),
+            header_names: head.headers.iter().map(|(name, _)| name.as_str().to_owned()).collect(),
             request_id: text("x-request-id"),
         }
     }
@@ -145,9 +141,6 @@ impl Tally {
     }
 
     pub(super) fn calls(&self) -> Calls {
-        Calls {
-            records: self.records.iter().cloned().collect(),
-            ..self.counts.clone()
-        }
+        Calls { records: self.records.iter().cloned().collect(), ..self.counts.clone() }
     }
 }

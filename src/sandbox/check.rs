@@ -16,15 +16,8 @@ const LONGEST_BOUNDARY: usize = 70; // RFC 2046, section 5.1.1
 
 /// Headers of one connection only (RFC 9110, section 7.6.1), and all of `Proxy-*`.
 /// `Transfer-Encoding` has a rule of its own: a body without a length needs it.
-const HOP_BY_HOP: [&str; 7] = [
-    "connection",
-    "keep-alive",
-    "te",
-    "trailer",
-    "upgrade",
-    "http2-settings",
-    "transfer-encoding",
-];
+const HOP_BY_HOP: [&str; 7] =
+    ["connection", "keep-alive", "te", "trailer", "upgrade", "http2-settings", "transfer-encoding"];
 
 /// The credentials of the scheme before this one.
 const OLDER_SCHEME: [&str; 4] = ["x-appkey", "x-nonce", "x-timestamp", "x-signature"];
@@ -186,17 +179,11 @@ fn once<'h>(headers: &'h HeaderMap, name: &str, rule: Rule) -> Result<&'h Header
 
 fn bare(value: &HeaderValue, rule: Rule) -> Result<&[u8], Rule> {
     let bytes = value.as_bytes();
-    if !bytes.is_empty() && bytes.iter().all(u8::is_ascii_graphic) {
-        Ok(bytes)
-    } else {
-        Err(rule)
-    }
+    if !bytes.is_empty() && bytes.iter().all(u8::is_ascii_graphic) { Ok(bytes) } else { Err(rule) }
 }
 
 fn is_ours(host: &HeaderValue, port: u16) -> bool {
-    ["localhost", "127.0.0.1", "[::1]"]
-        .iter()
-        .any(|name| host == format!("{name}:{port}").as_str())
+    ["localhost", "127.0.0.1", "[::1]"].iter().any(|name| host == format!("{name}:{port}").as_str())
 }
 
 fn content(value: &HeaderValue, expects: Expects) -> Result<Content, Rule> {
@@ -285,10 +272,7 @@ mod tests {
     #[test]
     fn a_token_with_a_scheme_or_without_a_value_is_not_bare() {
         for value in ["Bearer YUIYIUIAI", "", "one, two"] {
-            assert_eq!(
-                with_instead("authorization", Some(value)),
-                Err(Rule::AuthorizationBare)
-            );
+            assert_eq!(with_instead("authorization", Some(value)), Err(Rule::AuthorizationBare));
         }
         assert_eq!(with_instead("appkey", Some("")), Err(Rule::AppKeyForm));
     }
@@ -309,10 +293,7 @@ mod tests {
             "application/json;charset=UTF-8",
             "multipart/form-data; boundary=x",
         ] {
-            assert_eq!(
-                with_instead("content-type", Some(value)),
-                Err(Rule::ContentTypeExact)
-            );
+            assert_eq!(with_instead("content-type", Some(value)), Err(Rule::ContentTypeExact));
         }
     }
 
@@ -328,11 +309,7 @@ mod tests {
             upload("multipart/form-data; boundary=\"a b\""),
             Ok(Content::Multipart { boundary })
         );
-        for value in [
-            JSON,
-            "multipart/form-data",
-            "multipart/form-data; boundary=",
-        ] {
+        for value in [JSON, "multipart/form-data", "multipart/form-data; boundary="] {
             assert_eq!(upload(value), Err(Rule::ContentTypeExact));
         }
     }

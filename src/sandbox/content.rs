@@ -47,11 +47,7 @@ pub(super) async fn read(mut body: Incoming, content: Option<Content>) -> hyper:
         bytes,
         sha256: hex(hash.finish().as_ref()),
         whole,
-        verdict: if whole {
-            check.finish()
-        } else {
-            Err(Rule::BodySize)
-        },
+        verdict: if whole { check.finish() } else { Err(Rule::BodySize) },
     })
 }
 
@@ -121,11 +117,7 @@ struct Multipart {
 
 impl Multipart {
     fn new(boundary: String) -> Self {
-        Self {
-            boundary,
-            begin: Vec::new(),
-            end: Vec::new(),
-        }
+        Self { boundary, begin: Vec::new(), end: Vec::new() }
     }
 
     fn feed(&mut self, data: &[u8]) {
@@ -133,8 +125,7 @@ impl Multipart {
         self.begin.extend(data.iter().take(room));
         // The last bytes, as many as the closing delimiter with its line ends can have.
         let keep = self.boundary.len() + 8;
-        self.end
-            .extend(data.iter().skip(data.len().saturating_sub(keep)));
+        self.end.extend(data.iter().skip(data.len().saturating_sub(keep)));
         self.end.drain(..self.end.len().saturating_sub(keep));
     }
 

@@ -55,12 +55,7 @@ pub(super) async fn answer(request: Request<Incoming>, state: &State) -> Answer 
 }
 
 async fn follow(request: Request<Incoming>, state: &State) -> Result<Answer, Misunderstood> {
-    let order = request
-        .uri()
-        .path()
-        .strip_prefix(PREFIX)
-        .unwrap_or("")
-        .to_owned();
+    let order = request.uri().path().strip_prefix(PREFIX).unwrap_or("").to_owned();
     let expected = match order.as_str() {
         "calls" => Method::GET,
         "token" | "expire" | "act" | "refusal" | "reset-counts" => Method::POST,

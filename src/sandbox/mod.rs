@@ -97,11 +97,7 @@ impl Sandbox {
     /// # Errors
     /// If the address cannot be bound, or the system gives no random bytes or no thread.
     pub fn start(options: Options) -> io::Result<Self> {
-        let Options {
-            address,
-            refusal,
-            pair,
-        } = options;
+        let Options { address, refusal, pair } = options;
         let listener = server::bind(address)?;
         let address = listener.local_addr()?;
         let identity = Identity::generate()?;
@@ -111,11 +107,8 @@ impl Sandbox {
             let _inside = runtime.enter();
             Intake::alone(listener, CONNECTIONS)?
         };
-        let server = server::Options {
-            limits: LIMITS,
-            tls: Some(identity.acceptor),
-            metrics: None,
-        };
+        let server =
+            server::Options { limits: LIMITS, tls: Some(identity.acceptor), metrics: None };
         let (life, phases) = Lifecycle::starting();
         let thread = {
             let state = Arc::clone(&state);

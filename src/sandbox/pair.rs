@@ -24,10 +24,7 @@ pub struct Pair {
 impl Pair {
     /// A pair of these values.
     pub fn new(app_key: impl Into<String>, authorization: impl Into<String>) -> Self {
-        Self {
-            app_key: app_key.into(),
-            authorization: authorization.into(),
-        }
+        Self { app_key: app_key.into(), authorization: authorization.into() }
     }
 
     /// The value of `AppKey`.
@@ -63,10 +60,7 @@ impl Mint {
     }
 
     pub(super) fn pair(&mut self) -> Pair {
-        Pair {
-            app_key: self.text(APP_KEY_LENGTH, ALPHANUMERIC),
-            authorization: self.token(),
-        }
+        Pair { app_key: self.text(APP_KEY_LENGTH, ALPHANUMERIC), authorization: self.token() }
     }
 
     pub(super) fn token(&mut self) -> String {
@@ -101,12 +95,7 @@ mod tests {
         let (first, second) = (mint.pair(), mint.pair());
         assert_eq!(first.app_key().len(), 17);
         assert_eq!(first.authorization().len(), 56);
-        assert!(
-            first
-                .authorization()
-                .chars()
-                .all(|c| c.is_ascii_uppercase())
-        );
+        assert!(first.authorization().chars().all(|c| c.is_ascii_uppercase()));
         assert_ne!(first, second);
         assert_eq!(format!("{first:?}"), "Pair(..)");
     }

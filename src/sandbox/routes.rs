@@ -50,9 +50,7 @@ pub(super) fn route(head: &Parts) -> Result<Endpoint, Rule> {
         return Err(Rule::Method);
     }
     match endpoint {
-        Endpoint::Media { .. } => Ok(Endpoint::Media {
-            bytes: media_bytes(head.uri.query())?,
-        }),
+        Endpoint::Media { .. } => Ok(Endpoint::Media { bytes: media_bytes(head.uri.query())? }),
         other => Ok(other),
     }
 }
@@ -79,19 +77,13 @@ fn endpoint(path: &str) -> Option<Endpoint> {
             if id.is_empty() || id.contains('/') {
                 return None;
             }
-            Endpoint::Media {
-                bytes: MEDIA_DEFAULT,
-            }
+            Endpoint::Media { bytes: MEDIA_DEFAULT }
         }
     })
 }
 
 fn method(endpoint: Endpoint) -> Method {
-    if let Endpoint::Media { .. } = endpoint {
-        Method::GET
-    } else {
-        Method::POST
-    }
+    if let Endpoint::Media { .. } = endpoint { Method::GET } else { Method::POST }
 }
 
 fn media_bytes(query: Option<&str>) -> Result<u64, Rule> {
@@ -129,9 +121,6 @@ mod tests {
         let path = "/api/whatsapp/v3/media/7";
         assert_eq!(routed("GET", path), media(1 << 20));
         assert_eq!(routed("GET", &format!("{path}?bytes=5")), media(5));
-        assert_eq!(
-            routed("GET", &format!("{path}?bytes=1073741825")),
-            Err(Rule::Query)
-        );
+        assert_eq!(routed("GET", &format!("{path}?bytes=1073741825")), Err(Rule::Query));
     }
 }

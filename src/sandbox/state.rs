@@ -116,10 +116,7 @@ impl State {
     /// Counts a call whose head arrived.
     pub(super) fn open(self: &Arc<Self>, head: &Parts) -> Open {
         self.lock().tally.arrived(head.uri.path());
-        Open {
-            state: Arc::clone(self),
-            call: Some(Call::begun(head)),
-        }
+        Open { state: Arc::clone(self), call: Some(Call::begun(head)) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -140,11 +137,7 @@ impl Open {
     /// The answer begins now; `None` stands for a reset.
     pub(super) fn end(mut self, outcome: Outcome, status: Option<u16>) {
         if let Some(call) = self.call.take() {
-            self.state.lock().tally.ended(Call {
-                outcome,
-                status,
-                ..call
-            });
+            self.state.lock().tally.ended(Call { outcome, status, ..call });
         }
     }
 }

@@ -18,9 +18,7 @@ const JSON: &str = "application/json;charset=utf-8";
 /// Sends bytes on a connection of their own and reads to its end, however it ends.
 async fn exchange(sandbox: &Sandbox, request: &[u8]) -> String {
     let mut roots = RootCertStore::empty();
-    roots
-        .add(CertificateDer::from_pem_slice(sandbox.ca_pem().as_bytes()).unwrap())
-        .unwrap();
+    roots.add(CertificateDer::from_pem_slice(sandbox.ca_pem().as_bytes()).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -44,11 +42,7 @@ async fn exchange(sandbox: &Sandbox, request: &[u8]) -> String {
 /// A call that ends its connection in the only way the rules leave: by asking for an act.
 async fn call(sandbox: &Sandbox, act: Act, pair: &Pair, target: &str, body: &str) -> String {
     sandbox.act(act, Some(1));
-    exchange(
-        sandbox,
-        &request(sandbox, pair, ("POST", target, JSON), body),
-    )
-    .await
+    exchange(sandbox, &request(sandbox, pair, ("POST", target, JSON), body)).await
 }
 
 fn request(
@@ -70,9 +64,7 @@ fn request(
 
 /// HTTP/1.0 without keep-alive: the answer ends the connection, and no header says so.
 fn once(request: &[u8]) -> Vec<u8> {
-    String::from_utf8_lossy(request)
-        .replacen("HTTP/1.1", "HTTP/1.0", 1)
-        .into_bytes()
+    String::from_utf8_lossy(request).replacen("HTTP/1.1", "HTTP/1.0", 1).into_bytes()
 }
 
 async fn control(sandbox: &Sandbox, method: &str, order: &str, body: &str) -> String {
@@ -94,10 +86,7 @@ async fn the_right_pair_is_accepted_and_another_is_refused() {
     let answer = call(&sandbox, Act::CloseAfter, &right, SMS, "{\"mobile\":\"1\"}").await;
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
     assert!(answer.contains("x-sandbox: 1\r\n"), "{answer}");
-    assert!(
-        answer.contains("\"code\":\"0\",\"success\":true"),
-        "{answer}"
-    );
+    assert!(answer.contains("\"code\":\"0\",\"success\":true"), "{answer}");
 
     let wrong = Pair::new(right.app_key(), "WRONG");
     let head = ("POST", SMS, JSON);
@@ -147,21 +136,13 @@ async fn a_broken_rule_is_answered_by_its_name() {
     let sandbox = started();
     let pair = sandbox.pair();
     for (head, body, status, rule) in [
-        (
-            ("POST", SMS, "text/plain"),
-            "",
-            "400",
-            Rule::ContentTypeExact,
-        ),
+        (("POST", SMS, "text/plain"), "", "400", Rule::ContentTypeExact),
         (("POST", SMS, JSON), "{", "400", Rule::JsonBody),
         (("POST", "/nowhere", JSON), "", "404", Rule::Path),
         (("GET", SMS, JSON), "", "405", Rule::Method),
     ] {
         let answer = exchange(&sandbox, &once(&request(&sandbox, &pair, head, body))).await;
-        assert!(
-            answer.starts_with(&format!("HTTP/1.0 {status}")),
-            "{answer}"
-        );
+        assert!(answer.starts_with(&format!("HTTP/1.0 {status}")), "{answer}");
         assert!(answer.contains(rule.as_str()), "{answer}");
         let last = sandbox.calls().records.pop().unwrap();
         assert_eq!(last.outcome, Outcome::Malformed { rule });
@@ -211,10 +192,7 @@ async fn every_act_is_played() {
         (r#"{"slow-body":{"ms":1}}"#, "\"success\":true"),
         (r#""redirect""#, "location: https://elsewhere.invalid"),
         (r#""hop-headers""#, "proxy-status: upstream-claims"),
-        (
-            r#""echo""#,
-            "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a",
-        ),
+        (r#""echo""#, "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"),
         (r#""normal""#, "\"success\":true"),
     ] {
         let order = format!("{{\"act\":{act},\"times\":1}}");
@@ -224,10 +202,7 @@ async fn every_act_is_played() {
         assert!(answer.contains(wanted), "{act}: {answer}");
         assert!(!answer.contains(pair.authorization()));
         let answer = exchange(&sandbox, &plain).await;
-        assert!(
-            answer.contains("\"success\":true"),
-            "once is once: {answer}"
-        );
+        assert!(answer.contains("\"success\":true"), "once is once: {answer}");
     }
     assert_eq!(sandbox.calls().total, sandbox.calls().accepted);
 }

@@ -55,11 +55,7 @@ impl Identity {
                 handshakes: handshakes.clone(),
             }));
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self {
-            acceptor: TlsAcceptor::from(Arc::new(config)),
-            ca_pem,
-            handshakes,
-        })
+        Ok(Self { acceptor: TlsAcceptor::from(Arc::new(config)), ca_pem, handshakes })
     }
 }
 
@@ -101,9 +97,7 @@ fn certify(provider: &CryptoProvider) -> Result<(String, CertifiedKey), Failure>
 fn params(names: Vec<String>, common_name: &str) -> Result<CertificateParams, rcgen::Error> {
     let mut params = CertificateParams::new(names)?;
     params.distinguished_name = rcgen::DistinguishedName::new();
-    params
-        .distinguished_name
-        .push(DnType::CommonName, common_name);
+    params.distinguished_name.push(DnType::CommonName, common_name);
     let now = SystemTime::now();
     params.not_before = (now - DAY).into();
     params.not_after = (now + 30 * DAY).into();

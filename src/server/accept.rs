@@ -10,25 +10,24 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use std::{io, net};
 
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 /// Connections that the kernel completes for us while we are busy.
-const BACKLOG: u32 = 1024;
+const BACKLOG: i32 = 1024;
 
-/// Binds a listening socket.
+/// Binds a listening socket, fit for tokio. Needs no runtime.
 ///
 /// # Errors
 /// What the system says: the address is in use, is not ours, or may not be bound.
 pub fn bind(address: SocketAddr) -> io::Result<net::TcpListener> {
-    let socket = if address.is_ipv4() {
-        TcpSocket::new_v4()
-    } else {
-        TcpSocket::new_v6()
-    }?;
-    socket.set_reuseaddr(true)?; // a restart must not wait for old connections to time out
-    socket.bind(address)?;
-    socket.listen(BACKLOG)?.into_std()
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?; // a restart must not wait for old connections to time out
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
 }
 
 /// How many connections a worker has open.
@@ -89,10 +88,7 @@ pub(super) struct Place {
 impl Place {
     fn new(load: &Load, slot: OwnedSemaphorePermit) -> Self {
         load.0.fetch_add(1, Relaxed);
-        Self {
-            load: load.clone(),
-            _slot: slot,
-        }
+        Self { load: load.clone(), _slot: slot }
     }
 }
 
@@ -122,16 +118,7 @@ impl Intake {
         const QUEUE: usize = 64;
         let (sender, queue) = mpsc::channel(QUEUE);
         let load = Load::default();
-        (
-            Self::Handed {
-                queue,
-                load: load.clone(),
-            },
-            Peer {
-                queue: sender,
-                load,
-            },
-        )
+        (Self::Handed { queue, load: load.clone() }, Peer { queue: sender, load })
     }
 
     /// The next connection; `None` if none will come any more.
@@ -143,20 +130,12 @@ impl Intake {
                     return Some(accepted);
                 }
             },
-            Self::Listener {
-                listener,
-                slots,
-                load,
-                peers,
-            } => loop {
+            Self::Listener { listener, slots, load, peers } => loop {
                 // Without a free place the kernel's queue holds the callers back.
                 let slot = Arc::clone(slots).acquire_owned().await.ok()?;
                 let stream = accept(listener).await;
                 let Some(peer) = less_loaded(peers, load) else {
-                    return Some(Accepted {
-                        stream,
-                        _place: Place::new(load, slot),
-                    });
+                    return Some(Accepted { stream, _place: Place::new(load, slot) });
                 };
                 if let Some(accepted) = hand_over(peer, stream, slot, load) {
                     return Some(accepted);
@@ -169,18 +148,12 @@ impl Intake {
     pub(super) fn waiting(&mut self) -> Option<Accepted> {
         match self {
             Self::Handed { queue, load } => queue.try_recv().ok()?.arrive(load),
-            Self::Listener {
-                listener,
-                slots,
-                load,
-                ..
-            } => {
+            Self::Listener { listener, slots, load, .. } => {
                 let slot = Arc::clone(slots).try_acquire_owned().ok()?;
                 match listener.poll_accept(&mut Context::from_waker(Waker::noop())) {
-                    Poll::Ready(Ok((stream, _))) => Some(Accepted {
-                        stream,
-                        _place: Place::new(load, slot),
-                    }),
+                    Poll::Ready(Ok((stream, _))) => {
+                        Some(Accepted { stream, _place: Place::new(load, slot) })
+                    }
                     Poll::Ready(Err(_)) | Poll::Pending => None,
                 }
             }
@@ -192,10 +165,7 @@ impl Handed {
     fn arrive(self, load: &Load) -> Option<Accepted> {
         // A socket that cannot be registered is one that is broken already.
         let stream = TcpStream::from_std(self.stream).ok()?;
-        Some(Accepted {
-            stream,
-            _place: Place::new(load, self.slot),
-        })
+        Some(Accepted { stream, _place: Place::new(load, self.slot) })
     }
 }
 

@@ -63,20 +63,14 @@ where
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let Accepted { stream, _place } = accepted;
-    let _open = options
-        .metrics
-        .as_ref()
-        .map(|metrics| metrics.downstream_connection());
+    let _open = options.metrics.as_ref().map(|metrics| metrics.downstream_connection());
     // Answers are written whole; waiting for more would only delay them.
     let _ = stream.set_nodelay(true);
     let Some(stream) = secure(stream, &options).await else {
         return End::Complete;
     };
     let watch = Watch::new();
-    let io = Watched {
-        stream,
-        watch: Rc::clone(&watch),
-    };
+    let io = Watched { stream, watch: Rc::clone(&watch) };
 
     let lingering = Rc::new(std::cell::Cell::new(false));
     let service = {
@@ -88,10 +82,7 @@ where
             async move {
                 let answer = answer.await?;
                 lingering.set(answer.extensions().get::<Linger>().is_some());
-                Ok::<_, Abort>(answer.map(|body| Tracked {
-                    body,
-                    _in_flight: in_flight,
-                }))
+                Ok::<_, Abort>(answer.map(|body| Tracked { body, _in_flight: in_flight }))
             }
         })
     };
@@ -109,11 +100,7 @@ where
         }
         Ran::Overdue(reason) => tracing::debug!(reason, "closed a connection"),
         Ran::Aborted => {
-            return if watch.call_in_flight() {
-                End::Cut
-            } else {
-                End::Complete
-            };
+            return if watch.call_in_flight() { End::Cut } else { End::Complete };
         }
     }
     End::Complete
@@ -200,25 +187,7 @@ async fn answer_h2_preface(mut io: Watched) {
     const HTTP_1_1_REQUIRED: u8 = 0xd;
     const WORDS: &[u8] = b"innopaas-proxy speaks HTTP/1.1";
     let length = u8::try_from(8 + WORDS.len()).unwrap_or(8);
-    let goaway = [
-        0,
-        0,
-        length,
-        7,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        HTTP_1_1_REQUIRED,
-    ];
+    let goaway = [0, 0, length, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, HTTP_1_1_REQUIRED];
     let answer = [SETTINGS, &goaway, WORDS].concat();
     if let Ok(Ok(())) = timeout(Duration::from_secs(1), io.write_all(&answer)).await {
         linger(io).await;

@@ -56,21 +56,14 @@ pub(super) struct InFlight(Rc<Watch>);
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.activity.set(Activity::Idle {
-            since: Instant::now(),
-        });
+        self.0.activity.set(Activity::Idle { since: Instant::now() });
     }
 }
 
 impl Watch {
     pub(super) fn new() -> Rc<Self> {
-        let activity = Cell::new(Activity::Idle {
-            since: Instant::now(),
-        });
-        Rc::new(Self {
-            activity,
-            write_blocked: Cell::new(None),
-        })
+        let activity = Cell::new(Activity::Idle { since: Instant::now() });
+        Rc::new(Self { activity, write_blocked: Cell::new(None) })
     }
 
     pub(super) fn call_started(self: &Rc<Self>) -> InFlight {
@@ -91,11 +84,7 @@ impl Watch {
             (Activity::Call, None) => return Ok(now + Self::period(limits)),
         };
         let due = since + allowed;
-        if due <= now {
-            Err(what)
-        } else {
-            Ok(due.min(now + Self::period(limits)))
-        }
+        if due <= now { Err(what) } else { Ok(due.min(now + Self::period(limits))) }
     }
 
     /// How often to look: often enough that no deadline is missed by more than itself.
@@ -105,9 +94,7 @@ impl Watch {
 
     fn read(&self) {
         if let Activity::Idle { .. } = self.activity.get() {
-            self.activity.set(Activity::Head {
-                since: Instant::now(),
-            });
+            self.activity.set(Activity::Head { since: Instant::now() });
         }
     }
 
@@ -225,23 +212,11 @@ mod tests {
     fn a_call_has_no_deadline_here_unless_its_answer_is_not_read() {
         let (watch, start) = (Watch::new(), Instant::now());
         let call = watch.call_started();
-        assert!(
-            watch
-                .judge(start + Duration::from_secs(9_999), &LIMITS)
-                .is_ok()
-        );
+        assert!(watch.judge(start + Duration::from_secs(9_999), &LIMITS).is_ok());
         watch.wrote(&Poll::<()>::Pending);
-        assert!(
-            watch
-                .judge(start + Duration::from_secs(31), &LIMITS)
-                .is_err()
-        );
+        assert!(watch.judge(start + Duration::from_secs(31), &LIMITS).is_err());
         watch.wrote(&Poll::Ready(()));
-        assert!(
-            watch
-                .judge(start + Duration::from_secs(31), &LIMITS)
-                .is_ok()
-        );
+        assert!(watch.judge(start + Duration::from_secs(31), &LIMITS).is_ok());
         drop(call);
         assert!(!watch.call_in_flight());
     }

@@ -94,8 +94,5 @@ impl Drop for AccessRecord {
 /// The path without its query, cut to a bounded length.
 fn shown_path(target: &Uri) -> &str {
     let path = target.path();
-    path.char_indices()
-        .nth(PATH_SHOWN)
-        .and_then(|(end, _)| path.get(..end))
-        .unwrap_or(path)
+    path.char_indices().nth(PATH_SHOWN).and_then(|(end, _)| path.get(..end)).unwrap_or(path)
 }

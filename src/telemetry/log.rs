@@ -36,26 +36,15 @@ pub fn start(config: Log) -> LogGuard {
         .thread_name("log")
         .finish(io::stderr());
     let dropped = writer.error_counter();
-    let lines = fmt::layer()
-        .with_writer(writer)
-        .with_timer(SystemTime)
-        .with_ansi(false);
+    let lines = fmt::layer().with_writer(writer).with_timer(SystemTime).with_ansi(false);
     let lines = match config.format {
-        LogFormat::Json => lines
-            .json()
-            .flatten_event(true)
-            .with_current_span(false)
-            .with_span_list(false)
-            .boxed(),
+        LogFormat::Json => {
+            lines.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed()
+        }
         LogFormat::Text => lines.boxed(),
     };
     let level = filter::LevelFilter::from_level(config.level);
     // An error here means that a log is running already, which is just as well.
-    let _ = tracing_subscriber::registry()
-        .with(lines.with_filter(level))
-        .try_init();
-    LogGuard {
-        dropped,
-        _worker: worker,
-    }
+    let _ = tracing_subscriber::registry().with(lines.with_filter(level)).try_init();
+    LogGuard { dropped, _worker: worker }
 }

@@ -117,17 +117,11 @@ impl Metrics {
     }
 
     fn sum(&self, counter: impl Fn(&WorkerMetrics) -> &AtomicU64) -> u64 {
-        self.workers
-            .iter()
-            .map(|worker| counter(worker).load(Relaxed))
-            .sum()
+        self.workers.iter().map(|worker| counter(worker).load(Relaxed)).sum()
     }
 
     fn level(&self, gauge: impl Fn(&WorkerMetrics) -> &AtomicI64) -> i64 {
-        self.workers
-            .iter()
-            .map(|worker| gauge(worker).load(Relaxed))
-            .sum()
+        self.workers.iter().map(|worker| gauge(worker).load(Relaxed)).sum()
     }
 }
 
@@ -168,20 +162,14 @@ impl WorkerMetrics {
     /// A caller's connection is open until the returned value is dropped.
     pub fn downstream_connection(self: &Arc<Self>) -> Open {
         self.downstream_open.fetch_add(1, Relaxed);
-        Open {
-            worker: Arc::clone(self),
-            gauge: |worker| &worker.downstream_open,
-        }
+        Open { worker: Arc::clone(self), gauge: |worker| &worker.downstream_open }
     }
 
     /// A connection to the upstream is open until the returned value is dropped.
     pub fn upstream_connection(self: &Arc<Self>) -> Open {
         self.upstream_opened.fetch_add(1, Relaxed);
         self.upstream_open.fetch_add(1, Relaxed);
-        Open {
-            worker: Arc::clone(self),
-            gauge: |worker| &worker.upstream_open,
-        }
+        Open { worker: Arc::clone(self), gauge: |worker| &worker.upstream_open }
     }
 }
 
@@ -201,10 +189,7 @@ impl Drop for Open {
 impl Durations {
     fn observe(&self, took: Duration) {
         let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        let bucket = BUCKETS_US
-            .iter()
-            .position(|bound| us <= *bound)
-            .unwrap_or(BUCKETS_US.len());
+        let bucket = BUCKETS_US.iter().position(|bound| us <= *bound).unwrap_or(BUCKETS_US.len());
         if let Some(counter) = self.buckets.get(bucket) {
             counter.fetch_add(1, Relaxed);
         }
@@ -228,8 +213,7 @@ impl CredentialMetrics {
 }
 
 fn unix_seconds(time: SystemTime) -> u64 {
-    time.duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
+    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 impl Collector for Metrics {
@@ -270,23 +254,13 @@ impl Metrics {
                 .filter_map(|worker| worker.answered.get(index))
                 .map(|counter| counter.load(Relaxed))
                 .sum();
-            let labels = [
-                ("outcome", Outcome::Answered.as_str()),
-                ("status_class", class),
-            ];
-            family
-                .encode_family(&labels)?
-                .encode_counter::<NoLabelSet, u64, f64>(&total, None)?;
+            let labels = [("outcome", Outcome::Answered.as_str()), ("status_class", class)];
+            family.encode_family(&labels)?.encode_counter::<NoLabelSet, u64, f64>(&total, None)?;
         }
-        for &outcome in Outcome::ALL
-            .iter()
-            .filter(|&&outcome| outcome != Outcome::Answered)
-        {
+        for &outcome in Outcome::ALL.iter().filter(|&&outcome| outcome != Outcome::Answered) {
             let total = self.indexed(|worker| &worker.unanswered, outcome as usize);
             let labels = [("outcome", outcome.as_str()), ("status_class", "")];
-            family
-                .encode_family(&labels)?
-                .encode_counter::<NoLabelSet, u64, f64>(&total, None)?;
+            family.encode_family(&labels)?.encode_counter::<NoLabelSet, u64, f64>(&total, None)?;
         }
 
         let mut family = encoder.encode_descriptor(
@@ -401,25 +375,14 @@ impl Metrics {
         counters: impl Fn(&WorkerMetrics) -> &[AtomicU64; N],
         index: usize,
     ) -> u64 {
-        let of = |worker| {
-            counters(worker)
-                .get(index)
-                .map_or(0, |counter| counter.load(Relaxed))
-        };
+        let of = |worker| counters(worker).get(index).map_or(0, |counter| counter.load(Relaxed));
         self.workers.iter().map(|worker| of(worker)).sum()
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a sum of seconds for a graph")]
     fn durations(&self, outcome: Outcome) -> (f64, u64, Vec<(f64, u64)>) {
-        let of_outcome = || {
-            self.workers
-                .iter()
-                .filter_map(|w| w.durations.get(outcome as usize))
-        };
-        let bounds = BUCKETS_US
-            .iter()
-            .map(|&us| us as f64 / 1e6)
-            .chain([f64::MAX]);
+        let of_outcome = || self.workers.iter().filter_map(|w| w.durations.get(outcome as usize));
+        let bounds = BUCKETS_US.iter().map(|&us| us as f64 / 1e6).chain([f64::MAX]);
         let buckets: Vec<(f64, u64)> = bounds
             .enumerate()
             .map(|(index, bound)| {
@@ -427,13 +390,7 @@ impl Metrics {
                 (bound, of_outcome().map(count).sum())
             })
             .collect();
-        let sum_us: u64 = of_outcome()
-            .map(|durations| durations.sum_us.load(Relaxed))
-            .sum();
-        (
-            sum_us as f64 / 1e6,
-            buckets.iter().map(|(_, count)| count).sum(),
-            buckets,
-        )
+        let sum_us: u64 = of_outcome().map(|durations| durations.sum_us.load(Relaxed)).sum();
+        (sum_us as f64 / 1e6, buckets.iter().map(|(_, count)| count).sum(), buckets)
     }
 }

@@ -37,11 +37,7 @@ pub(super) struct Connector {
 pub(super) type Stream = TlsStream<Counted>;
 
 impl Connector {
-    pub(super) fn new(
-        origin: &Origin,
-        tls: Arc<ClientConfig>,
-        deadlines: Deadlines,
-    ) -> Self {
+    pub(super) fn new(origin: &Origin, tls: Arc<ClientConfig>, deadlines: Deadlines) -> Self {
         const LOOKUPS: usize = 4;
         Self {
             host: origin.bare_host().to_owned(),

@@ -49,9 +49,8 @@ pub fn client_config(ca_file: Option<&Path>) -> Result<(Arc<ClientConfig>, Roots
 fn roots(ca_file: Option<&Path>) -> Result<(RootCertStore, Roots), TlsError> {
     let mut store = RootCertStore::empty();
     if let Some(path) = ca_file {
-        let unusable = |error: &dyn fmt::Display| {
-            TlsError::CaFile(path.to_owned(), error.to_string())
-        };
+        let unusable =
+            |error: &dyn fmt::Display| TlsError::CaFile(path.to_owned(), error.to_string());
         for certificate in CertificateDer::pem_file_iter(path).map_err(|e| unusable(&e))? {
             let certificate = certificate.map_err(|error| unusable(&error))?;
             store.add(certificate).map_err(|error| unusable(&error))?;

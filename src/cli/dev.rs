@@ -1,0 +1,164 @@
+//! `dev`: everything on one machine, before anything is configured.
+
+use std::fs;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use bytes::Bytes;
+use clap::Args;
+use http::{Request, header};
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::sandbox::write_pair;
+use super::{exit_code, failed, settings};
+use crate::app::{Addresses, App};
+use crate::config::settings::{self as s, Setting};
+use crate::config::{Config, Place, Raw};
+use crate::credentials::{APP_KEY_FILE, AUTHORIZATION_FILE};
+use crate::sandbox::{Options, Sandbox};
+use crate::telemetry::log;
+
+#[derive(Debug, Args)]
+pub(super) struct DevArgs {
+    /// Port of the proxy, the admin endpoints two above it; 0 picks free ones.
+    #[arg(long, default_value_t = 7253)]
+    port: u16,
+}
+
+pub(super) fn dev(arguments: &DevArgs) -> u8 {
+    match prepare(arguments.port) {
+        Ok((stage, raw)) => match Config::from_raw(raw) {
+            Ok(config) => serve(config, &stage),
+            Err(problems) => settings::report(&problems.into()),
+        },
+        Err(error) => failed(&error),
+    }
+}
+
+/// What the proxy needs around it; gone when dropped.
+struct Stage {
+    sandbox: Sandbox,
+    directory: tempfile::TempDir,
+}
+
+fn prepare(port: u16) -> io::Result<(Stage, Raw)> {
+    let sandbox = Sandbox::start(Options::default())?;
+    let directory = tempfile::Builder::new().prefix("innopaas-proxy-").tempdir()?;
+    let credentials = directory.path().join("credentials");
+    let ca_file = directory.path().join("ca.pem");
+    fs::write(&ca_file, sandbox.ca_pem())?;
+    mount_pair(&credentials, &sandbox)?;
+
+    let mut raw = Raw::defaults();
+    let mut set = |setting: &'static Setting, value: &str| {
+        raw.text(setting, value, Place::Flag("dev".to_owned()));
+    };
+    let admin_port = if port == 0 { 0 } else { port.saturating_add(2) };
+    set(&s::LISTEN_ADDRESS, &format!("127.0.0.1:{port}"));
+    set(&s::ADMIN_ADDRESS, &format!("127.0.0.1:{admin_port}"));
+    set(&s::UPSTREAM_ORIGIN, &sandbox.origin());
+    set(&s::UPSTREAM_CA_FILE, &ca_file.to_string_lossy());
+    set(&s::CREDENTIALS_DIRECTORY, &credentials.to_string_lossy());
+    set(&s::DRAIN_MINIMUM, "0s");
+    set(&s::LOG_FORMAT, "text");
+    Ok((Stage { sandbox, directory }, raw))
+}
+
+/// Lays the pair out as the kubelet mounts a Secret.
+fn mount_pair(directory: &Path, sandbox: &Sandbox) -> io::Result<()> {
+    let generation = directory.join("..generation_1");
+    fs::create_dir_all(&generation)?;
+    write_pair(&generation, &sandbox.pair())?;
+    symlink("..generation_1", directory.join("..data"))?;
+    for name in [APP_KEY_FILE, AUTHORIZATION_FILE] {
+        symlink(Path::new("..data").join(name), directory.join(name))?;
+    }
+    Ok(())
+}
+
+fn serve(config: Config, stage: &Stage) -> u8 {
+    let log = log::start(config.log);
+    let app = match App::bind(config, &log) {
+        Ok(app) => app,
+        Err(error) => return failed(&error),
+    };
+    let addresses = match app.addresses() {
+        Ok(addresses) => addresses,
+        Err(error) => return failed(&error),
+    };
+    let words = explain(addresses, stage);
+    // The listener is bound, so the first call waits in its queue until the proxy serves.
+    let guide = thread::spawn(move || show(&words, addresses.listen));
+    let ended = app.run();
+    let _ = guide.join();
+    match ended {
+        Ok(ended) => exit_code(ended),
+        Err(error) => failed(&error),
+    }
+}
+
+/// What the first call sends, and what the first line to paste does.
+const SMS: &str = r#"{"mobile":"8613800000000","msg":"Your code is 4711"}"#;
+const SMS_PATH: &str = "/api/sms/v3/msg/send";
+
+fn explain(Addresses { listen, admin }: Addresses, stage: &Stage) -> String {
+    format!(
+        "\n\
+         sandbox      {origin} (stands in for InnoPaaS, over TLS)\n\
+         proxy        http://{listen} (the base URL for your application)\n\
+         credentials  {credentials} (your application never sees them)\n\
+         metrics      http://{admin}/metrics, status http://{admin}/status\n\
+         \n\
+         Paste one of these into another terminal; Ctrl-C here ends it all.\n\
+         \n\
+         curl -H 'Content-Type: application/json' -d '{SMS}' http://{listen}{SMS_PATH}\n\
+         \n\
+         curl -H 'Content-Type: application/json' -d '{{\"wabaId\":\"1\",\"messageType\":\"text\",\
+         \"recipientNumber\":\"8613800000000\",\"text\":{{\"body\":\"Hello\"}}}}' \
+         http://{listen}/api/whatsapp/v3/msg/submit\n\
+         \n\
+         printf '%%PDF-1.4 hello' | curl -F 'file=@-;type=application/pdf;filename=menu.pdf' \
+         http://{listen}/api/whatsapp/v3/uploadFile\n\n",
+        origin = stage.sandbox.origin(),
+        credentials = stage.directory.path().join("credentials").display(),
+    )
+}
+
+fn show(words: &str, proxy: SocketAddr) {
+    let answer = first_call(proxy)
+        .map_or_else(|error| format!("failed: {error}"), |answer| format!("was answered {answer}"));
+    // Whoever closed our output does not want to read it.
+    let _ = write!(io::stdout(), "{words}A first call, made just now, {answer}\n\n");
+}
+
+/// Calls as an application would: plain HTTP, no credential.
+fn first_call(proxy: SocketAddr) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
+    const PATIENCE: Duration = Duration::from_secs(10);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        timeout(PATIENCE, async {
+            let stream = TokioIo::new(TcpStream::connect(proxy).await?);
+            let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await?;
+            let request = Request::post(SMS_PATH)
+                .header(header::HOST, proxy.to_string())
+                .header(header::CONNECTION, "close")
+                .body(Full::new(Bytes::from_static(SMS.as_bytes())))?;
+            let exchange = async {
+                let response = sender.send_request(request).await?;
+                let status = response.status();
+                let body = response.into_body().collect().await?.to_bytes();
+                Ok(format!("{status}: {}", String::from_utf8_lossy(&body)))
+            };
+            let (answer, _) = tokio::join!(exchange, connection);
+            answer
+        })
+        .await?
+    })
+}
