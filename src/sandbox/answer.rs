@@ -33,9 +33,10 @@ pub(super) fn success(endpoint: Endpoint, id: u64) -> Answer {
     let message_id = json!(format!("sandbox{id:012}"));
     let (code, message, data) = match endpoint {
         Endpoint::OtpSend => ("000000", "Success", message_id),
-        Endpoint::SmsSend | Endpoint::WhatsappSend => ("0", "Success", message_id),
+        Endpoint::SmsSend | Endpoint::WhatsappSend | Endpoint::TemplateUpdate => {
+            ("0", "Success", message_id)
+        }
         Endpoint::TemplateSubmit => ("0", "模板提交成功", message_id),
-        Endpoint::TemplateUpdate => ("0", "Success", message_id),
         Endpoint::TemplateDelete => ("0", "Success", Value::Null),
         Endpoint::TemplateList => ("0", "Success", templates()),
         Endpoint::WabaInfo => ("0", "Success", waba()),

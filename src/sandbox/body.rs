@@ -1,4 +1,7 @@
 //! An answer's body: bytes in memory or the media pattern, at once or paced, whole or cut.
+//!
+//! Invariant: a download of any size takes no memory of its own; its pieces are windows on one
+//! table. What the answer's head says about the body is `answer`'s to write.
 
 use std::future::Future;
 use std::io;

@@ -232,7 +232,7 @@ mod tests {
             request = request.header(*name, *value);
         }
         let (parts, ()) = request.body(()).unwrap().into_parts();
-        super::head(&parts, 4443).map(|claim| claim.content)
+        head(&parts, 4443).map(|claim| claim.content)
     }
 
     fn with(name: &'static str, value: &'static str) -> Result<Content, Rule> {

@@ -10,10 +10,10 @@
 //! reached from other machines.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
-use std::{io, thread};
+use std::{fmt, io, thread};
 
 use http::Request;
 use hyper::body::Incoming;
@@ -98,25 +98,27 @@ impl Sandbox {
     /// If the address cannot be bound, or the system gives no random bytes or no thread.
     pub fn start(options: Options) -> io::Result<Self> {
         let Options { address, refusal, pair } = options;
-        let listener = server::bind(address)?;
-        let address = listener.local_addr()?;
         let identity = Identity::generate()?;
         let state = Arc::new(State::new(Mint::new()?, pair, refusal));
-        let runtime = Builder::new_current_thread().enable_all().build()?;
-        let intake = {
-            let _inside = runtime.enter();
-            Intake::alone(listener, CONNECTIONS)?
-        };
-        let server =
+        let options =
             server::Options { limits: LIMITS, tls: Some(identity.acceptor), metrics: None };
         let (life, phases) = Lifecycle::starting();
+        let (report, started) = mpsc::sync_channel(1);
         let thread = {
             let state = Arc::clone(&state);
-            let port = address.port();
-            thread::Builder::new()
-                .name("sandbox".to_owned())
-                .spawn(move || run(&runtime, intake, server, state, port, phases))?
+            let serve = move || match listen(address) {
+                Ok((runtime, intake, address)) => {
+                    let _ = report.send(Ok(address)); // who started it waits for this
+                    run(&runtime, intake, options, state, address.port(), phases);
+                }
+                Err(error) => {
+                    let _ = report.send(Err(error));
+                }
+            };
+            thread::Builder::new().name("sandbox".to_owned()).spawn(serve)?
         };
+        let address =
+            started.recv().map_err(|_| io::Error::other("the sandbox's thread died"))??;
         Ok(Self {
             address,
             ca_pem: identity.ca_pem,
@@ -192,6 +194,25 @@ impl Drop for Sandbox {
             let _ = thread.join(); // a panic was told by the hook already
         }
     }
+}
+
+impl fmt::Debug for Sandbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sandbox").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+/// To be called on the sandbox's own thread: the caller of [`Sandbox::start`] may be inside a
+/// runtime, where another must not be dropped if something fails.
+fn listen(address: SocketAddr) -> io::Result<(Runtime, Intake, SocketAddr)> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let (intake, address) = {
+        let _inside = runtime.enter();
+        let listener = server::bind(address)?;
+        let address = listener.local_addr()?;
+        (Intake::alone(listener, CONNECTIONS)?, address)
+    };
+    Ok((runtime, intake, address))
 }
 
 fn run(

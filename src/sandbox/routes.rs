@@ -1,4 +1,7 @@
 //! Which endpoints there are, and what each takes.
+//!
+//! Invariant: one table of paths serves the check of the head and the answer, so that the two
+//! cannot disagree. What an endpoint answers is not known here.
 
 use http::Method;
 use http::request::Parts;
@@ -49,10 +52,11 @@ pub(super) fn route(head: &Parts) -> Result<Endpoint, Rule> {
     if head.method != method(endpoint) {
         return Err(Rule::Method);
     }
-    match endpoint {
-        Endpoint::Media { .. } => Ok(Endpoint::Media { bytes: media_bytes(head.uri.query())? }),
-        other => Ok(other),
+    if let Endpoint::Media { .. } = endpoint {
+        let bytes = media_bytes(head.uri.query())?;
+        return Ok(Endpoint::Media { bytes });
     }
+    Ok(endpoint)
 }
 
 /// The method that the endpoint at this path takes.

@@ -1,6 +1,7 @@
 //! What the sandbox's thread and its owner share: the pair, the act, the tally.
 //!
-//! Invariant: no lock is held across a wait; every method takes it once.
+//! Invariant: no lock is held across a wait; every method takes it once. Decides nothing about a
+//! call but whether its pair is the valid one.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

@@ -9,14 +9,15 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use super::*;
 
 const SMS: &str = "/api/sms/v3/msg/send";
 const JSON: &str = "application/json;charset=utf-8";
 
-/// Sends bytes on a connection of their own and reads to its end, however it ends.
-async fn exchange(sandbox: &Sandbox, request: &[u8]) -> String {
+/// A TLS connection that trusts the sandbox's own authority and nothing else.
+async fn connect(sandbox: &Sandbox) -> TlsStream<TcpStream> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(sandbox.ca_pem().as_bytes()).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -26,10 +27,15 @@ async fn exchange(sandbox: &Sandbox, request: &[u8]) -> String {
         .with_root_certificates(roots)
         .with_no_client_auth();
     let socket = TcpStream::connect(sandbox.address()).await.unwrap();
-    let mut stream = TlsConnector::from(Arc::new(config))
+    TlsConnector::from(Arc::new(config))
         .connect(ServerName::try_from("localhost").unwrap(), socket)
         .await
-        .unwrap();
+        .unwrap()
+}
+
+/// Sends bytes on a connection of their own and reads to its end, however it ends.
+async fn exchange(sandbox: &Sandbox, request: &[u8]) -> String {
+    let mut stream = connect(sandbox).await;
     stream.write_all(request).await.unwrap();
     let mut answer = Vec::new();
     let deadline = Duration::from_secs(10);
@@ -39,7 +45,8 @@ async fn exchange(sandbox: &Sandbox, request: &[u8]) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-/// A call that ends its connection in the only way the rules leave: by asking for an act.
+/// A call in HTTP/1.1 that meets this act. The act must be one that ends the connection: the
+/// caller may not ask for that itself, `Connection` breaks a rule.
 async fn call(sandbox: &Sandbox, act: Act, pair: &Pair, target: &str, body: &str) -> String {
     sandbox.act(act, Some(1));
     exchange(sandbox, &request(sandbox, pair, ("POST", target, JSON), body)).await
@@ -205,6 +212,45 @@ async fn every_act_is_played() {
         assert!(answer.contains("\"success\":true"), "once is once: {answer}");
     }
     assert_eq!(sandbox.calls().total, sandbox.calls().accepted);
+}
+
+#[tokio::test]
+async fn an_early_answer_is_found_by_a_client_that_still_writes() {
+    let sandbox = started();
+    sandbox.act(Act::EarlyAnswer, None);
+    let body = "x".repeat(2 << 20);
+    let request = request(&sandbox, &sandbox.pair(), ("POST", SMS, JSON), &body);
+    let answer = exchange(&sandbox, &request).await;
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+    assert_eq!(sandbox.calls().records[0].body_bytes, 0);
+}
+
+#[tokio::test]
+async fn a_call_whose_body_breaks_off_is_counted_as_cut() {
+    let sandbox = started();
+    let mut request = request(&sandbox, &sandbox.pair(), ("POST", SMS, JSON), "{\"a\":1}");
+    request.truncate(request.len() - 3);
+    let mut stream = connect(&sandbox).await;
+    stream.write_all(&request).await.unwrap();
+    stream.shutdown().await.unwrap();
+    let _ = stream.read_to_end(&mut Vec::new()).await; // its end, after the call's
+    let calls = sandbox.calls();
+    assert_eq!((calls.total, calls.cut), (1, 1));
+    assert_eq!(calls.records[0].outcome, Outcome::Cut);
+}
+
+#[test]
+fn a_sandbox_starts_outside_a_runtime() {
+    assert!(started().origin().starts_with("https://localhost:"));
+}
+
+#[tokio::test]
+async fn an_address_in_use_is_an_error_to_whoever_starts() {
+    let sandbox = started();
+    let address = sandbox.address();
+    let second = Sandbox::start(Options { address, ..Options::default() });
+    let kind = second.err().map(|error| error.kind());
+    assert_eq!(kind, Some(io::ErrorKind::AddrInUse));
 }
 
 #[tokio::test]
