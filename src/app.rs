@@ -191,12 +191,11 @@ async fn drain(
         finished = timeout(maximum, finished) => finished.ok(),
         () = signals.next() => None,
     };
-    let finished = match finished {
-        Some(drained) => Some(drained),
-        None => {
-            life.advance(Phase::Aborting);
-            timeout(ABORT, join_all(workers)).await.ok()
-        }
+    let finished = if finished.is_some() {
+        finished
+    } else {
+        life.advance(Phase::Aborting);
+        timeout(ABORT, join_all(workers)).await.ok()
     };
     match finished {
         Some(Some(Drained { cut: 0 })) => {

@@ -21,12 +21,12 @@ impl Admin {
         let report = self.credentials.report();
         let loaded = report.generation > 0;
         let mut words = format!("phase: {}\n", phase.as_str());
-        words.push_str(&match report.generation {
+        words += &match report.generation {
             0 => "credentials: none was loaded yet\n".to_owned(),
             generation => format!("credentials: generation {generation} is in use\n"),
-        });
+        };
         if let Some(problem) = report.problem {
-            words.push_str(&format!("credentials: the last reload failed: {problem}\n"));
+            words += &format!("credentials: the last reload failed: {problem}\n");
         }
         verdict(phase == Phase::Serving && (loaded || self.ready_without_credentials), &words)
     }

@@ -38,7 +38,7 @@ fn effective(written: &[(&'static Setting, Vec<String>, Place)]) -> String {
         let Some((name, sections)) = segments.split_last() else { continue };
         let shared = above.iter().zip(sections).take_while(|(one, two)| one == two).count();
         for (depth, section) in sections.iter().enumerate().skip(shared) {
-            text.push_str(&format!("{}{section}:\n", "  ".repeat(depth)));
+            text += &format!("{}{section}:\n", "  ".repeat(depth));
         }
         above = sections.to_vec();
         let value = match setting.default {
@@ -48,11 +48,8 @@ fn effective(written: &[(&'static Setting, Vec<String>, Place)]) -> String {
                 format!("[{}]", items.join(", "))
             }
         };
-        let from = match place {
-            Place::Default => String::new(),
-            place => format!(" # {place}"),
-        };
-        text.push_str(&format!("{}{name}: {value}{from}\n", "  ".repeat(sections.len())));
+        let from = if *place == Place::Default { String::new() } else { format!(" # {place}") };
+        text += &format!("{}{name}: {value}{from}\n", "  ".repeat(sections.len()));
     }
     text
 }

@@ -29,7 +29,7 @@ pub const EXIT_USAGE: u8 = 64;
 
 /// A sidecar that lets an application call InnoPaaS without holding a credential.
 #[derive(Debug, Parser)]
-#[command(name = "innopaas-proxy", version, max_term_width = 100)]
+#[command(name = "innopaas-proxy", version)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -63,10 +63,8 @@ fn dispatch(arguments: impl Iterator<Item = OsString>) -> u8 {
         },
         Err(error) => {
             let _ = error.print();
-            match error.kind() {
-                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => EXIT_DONE,
-                _ => EXIT_USAGE,
-            }
+            let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            if asked { EXIT_DONE } else { EXIT_USAGE }
         }
     }
 }

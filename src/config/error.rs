@@ -48,9 +48,8 @@ impl fmt::Display for Problems {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.place {
-            Place::Default => {}
-            place => write!(f, "{place}: ")?,
+        if self.place != Place::Default {
+            write!(f, "{}: ", self.place)?;
         }
         if !self.path.is_empty() {
             write!(f, "{}: ", self.path)?;
@@ -65,8 +64,7 @@ impl fmt::Display for Place {
             Self::Default => f.write_str("default"),
             Self::File(Some(line)) => write!(f, "line {line}"),
             Self::File(None) => f.write_str("file"),
-            Self::Environment(name) => f.write_str(name),
-            Self::Flag(name) => f.write_str(name),
+            Self::Environment(name) | Self::Flag(name) => f.write_str(name),
         }
     }
 }

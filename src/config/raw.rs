@@ -79,7 +79,7 @@ impl Raw {
             }
             match ALL.iter().find(|setting| setting.environment_name() == name) {
                 Some(setting) => self.text(setting, &value, Place::Environment(name)),
-                None => self.warnings.push(match nearest(&name, |s| s.environment_name()) {
+                None => self.warnings.push(match nearest(&name, Setting::environment_name) {
                     Some(known) => format!("unknown environment name {name}; is it {known}?"),
                     None => format!("unknown environment name {name}; it is ignored"),
                 }),

@@ -89,7 +89,7 @@ impl Origin {
                     && bare
                     && !authority.as_str().contains('@')
                     && !authority.host().is_empty()
-                    && (authority.port().is_none() == !ends_in_port(&authority)) =>
+                    && authority.port().is_some() == has_port(&authority) =>
             {
                 let server_name = unbracketed(authority.host()).to_owned();
                 Ok(Self {
@@ -133,7 +133,7 @@ fn unbracketed(host: &str) -> &str {
 }
 
 /// Whether something stands behind the host, be it a number or not.
-fn ends_in_port(authority: &Authority) -> bool {
+fn has_port(authority: &Authority) -> bool {
     authority.as_str().len() > authority.host().len()
 }
 

@@ -140,9 +140,10 @@ fn file_stamp(shown: PathBuf, metadata: &Metadata) -> Result<FileStamp, Problem>
 }
 
 fn unreadable(shown: PathBuf, error: &io::Error) -> Problem {
-    match error.kind() {
-        io::ErrorKind::NotFound => Problem::Missing(shown),
-        kind => Problem::Unreadable(shown, kind),
+    if error.kind() == io::ErrorKind::NotFound {
+        Problem::Missing(shown)
+    } else {
+        Problem::Unreadable(shown, error.kind())
     }
 }
 

@@ -242,16 +242,16 @@ mod tests {
     #[test]
     fn a_length_told_in_two_ways_is_refused() {
         let full = || Full::new(Bytes::from_static(b"{}"));
-        let framing = |headers: &[(&str, &str)]| {
+        let length = |headers: &[(&str, &str)]| {
             let mut request = Request::builder();
             for (name, value) in headers {
                 request = request.header(*name, *value);
             }
             let (head, body) = request.body(full()).unwrap().into_parts();
-            super::framing(&head.headers, &body).map_err(|reject| reject.code())
+            framing(&head.headers, &body).map_err(|reject| reject.code())
         };
-        assert_eq!(framing(&[("content-length", "2")]), Ok(Length::Known(2)));
-        assert_eq!(framing(&[("transfer-encoding", "Chunked")]), Ok(Length::Chunked));
+        assert_eq!(length(&[("content-length", "2")]), Ok(Length::Known(2)));
+        assert_eq!(length(&[("transfer-encoding", "Chunked")]), Ok(Length::Chunked));
         for ambiguous in [
             &[("transfer-encoding", ",chunked")][..],
             &[("transfer-encoding", "gzip, chunked")],
@@ -259,7 +259,7 @@ mod tests {
             &[("transfer-encoding", "chunked"), ("content-length", "2")],
             &[("content-length", "2"), ("content-length", "2")],
         ] {
-            assert_eq!(framing(ambiguous), Err(Code::FramingAmbiguous), "{ambiguous:?}");
+            assert_eq!(length(ambiguous), Err(Code::FramingAmbiguous), "{ambiguous:?}");
         }
     }
 

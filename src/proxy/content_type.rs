@@ -172,9 +172,9 @@ mod tests {
         if let Some(value) = value {
             headers.insert("content-type", value.parse().unwrap());
         }
-        judge(&headers, path, &policy(rewrite)).map_err(|reject| match reject {
-            Reject::ContentType(refused) => refused,
-            other => panic!("{other:?}"),
+        judge(&headers, path, &policy(rewrite)).map_err(|reject| {
+            let Reject::ContentType(refused) = reject else { panic!("{reject:?}") };
+            refused
         })
     }
 

@@ -84,7 +84,7 @@ impl Admitted {
 /// What is for this hop only in an answer, or ours to write. End-to-end headers pass unchanged.
 pub(super) fn strip_answer(headers: &mut HeaderMap) {
     let named = Named::in_connection(headers);
-    for name in named.0.iter().flat_map(|value| options(value)) {
+    for name in named.0.iter().flat_map(options) {
         headers.remove(name);
     }
     for name in [
@@ -145,7 +145,6 @@ mod tests {
     use http::Request;
     use http_body_util::Empty;
 
-    use super::*;
     use crate::config::{Config, Raw};
     use crate::proxy::admit::admit;
 

@@ -22,6 +22,7 @@ use super::accept::Accepted;
 use super::watch::{InFlight, Stream, Watch, Watched};
 use super::{Limits, Options};
 use crate::lifecycle::{Phase, Phases};
+use crate::telemetry::metrics::WorkerMetrics;
 
 /// How a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +64,7 @@ where
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let Accepted { stream, _place } = accepted;
-    let _open = options.metrics.as_ref().map(|metrics| metrics.downstream_connection());
+    let _open = options.metrics.as_ref().map(WorkerMetrics::downstream_connection);
     // Answers are written whole; waiting for more would only delay them.
     let _ = stream.set_nodelay(true);
     let Some(stream) = secure(stream, &options).await else {

@@ -106,7 +106,7 @@ impl Metrics {
         &self.workers
     }
 
-    /// Everything, in the OpenMetrics text format that Prometheus reads.
+    /// Everything, in the `OpenMetrics` text format that Prometheus reads.
     pub fn render(self: &Arc<Self>) -> String {
         let mut registry = Registry::with_prefix("innopaas_proxy");
         registry.register_collector(Box::new(Arc::clone(self)));

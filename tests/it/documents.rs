@@ -1,0 +1,160 @@
+//! What is written down is what the program does.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use innopaas_proxy::cli;
+use innopaas_proxy::config::settings::{ALL, Default};
+use innopaas_proxy::config::{Config, Place, Raw};
+use innopaas_proxy::telemetry::code::{Code, Outcome};
+
+use crate::support::Proxy;
+use crate::support::proxy::binary;
+
+fn document(name: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
+}
+
+/// Everything between backticks.
+fn quoted(text: &str) -> BTreeSet<&str> {
+    text.lines().flat_map(|line| line.split('`').skip(1).step_by(2)).collect()
+}
+
+#[test]
+fn the_example_shows_every_setting_with_its_true_default_and_its_sentence() {
+    let example = document("proxy.yaml.example");
+    let mut raw = Raw::defaults();
+    raw.file(example.as_bytes());
+    assert_eq!(raw.problems, []);
+    let defaults = Raw::defaults();
+    for setting in ALL {
+        let (shown, default) = (raw.written(setting), defaults.written(setting));
+        assert!(matches!(shown.place, Place::File(Some(_))), "{} is not shown", setting.path);
+        assert_eq!(shown.values, default.values, "{}", setting.path);
+        assert!(example.contains(setting.sentence), "{}", setting.path);
+    }
+    Config::from_raw(raw).unwrap();
+}
+
+#[test]
+fn every_shipped_configuration_is_valid() {
+    for name in ["proxy.yaml.example", "deploy/proxy.yaml"] {
+        let output = binary().args(["check", "--config", name]).output().unwrap();
+        assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+#[test]
+fn the_reference_lists_every_setting_and_no_other() {
+    let reference = document("docs/reference.md");
+    for setting in ALL {
+        let default = match setting.default {
+            Default::One("") => "`\"\"`".to_owned(),
+            Default::One(value) => format!("`{value}`"),
+            Default::Many(values) => format!("`[{}]`", values.join(", ")),
+        };
+        let line = reference.lines().find(|line| line.contains(&format!("`{}`", setting.path)));
+        let line = line.unwrap_or_else(|| panic!("{} is not there", setting.path));
+        let name = format!("`{}`", setting.environment_name());
+        for part in [&default, &name, setting.sentence] {
+            assert!(line.contains(part), "{part}\n{line}");
+        }
+    }
+    let sections: BTreeSet<_> = ALL.iter().filter_map(|s| s.path.split('.').next()).collect();
+    for word in quoted(&reference) {
+        let is_path = word.split_once('.').is_some_and(|(section, rest)| {
+            sections.contains(section)
+                && rest.chars().all(|c| c.is_ascii_lowercase() || "._".contains(c))
+        });
+        assert!(!is_path || ALL.iter().any(|s| s.path == word), "no such setting: {word}");
+        let is_name = word.starts_with("INNOPAAS_PROXY_") && word.contains("__");
+        let is_form = word.contains('<');
+        assert!(!is_name || is_form || ALL.iter().any(|s| s.environment_name() == word), "{word}");
+    }
+}
+
+#[test]
+fn the_reference_lists_every_metric_and_no_other() {
+    let reference = document("docs/reference.md");
+    let (proxy, _sandbox) = Proxy::start();
+    let scrape = proxy.admin("/metrics").text();
+    let exposed: BTreeSet<_> = scrape
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.split(['{', ' ']).next())
+        .map(|name| {
+            ["_bucket", "_sum", "_count"]
+                .iter()
+                .find_map(|end| name.strip_suffix(end))
+                .unwrap_or(name)
+        })
+        .collect();
+    assert!(exposed.len() > 10);
+    let quoted = quoted(&reference);
+    let listed: BTreeSet<_> =
+        quoted.iter().copied().filter(|word| word.starts_with("innopaas_proxy_")).collect();
+    let listed: BTreeSet<_> =
+        listed.into_iter().filter(|word| *word != "innopaas_proxy_").collect();
+    assert_eq!(listed, exposed);
+    for outcome in Outcome::ALL {
+        assert!(quoted.contains(outcome.as_str()), "{outcome}");
+    }
+}
+
+#[test]
+fn the_reference_and_the_errors_page_list_every_code() {
+    for name in ["docs/reference.md", "docs/errors.md"] {
+        let text = document(name);
+        for code in Code::ALL {
+            assert!(quoted(&text).contains(code.as_str()), "{code} is not in {name}");
+        }
+    }
+}
+
+#[test]
+fn the_reference_lists_every_flag_and_no_other() {
+    let reference = document("docs/reference.md");
+    let mut flags = BTreeSet::new();
+    for command in ["run", "check", "dev", "sandbox"] {
+        let output = binary().args([command, "--help"]).output().unwrap();
+        let help = String::from_utf8(output.stdout).unwrap();
+        flags.extend(
+            help.lines()
+                .filter_map(|line| line.trim_start().split_once("--").map(|(_, flag)| flag))
+                .filter_map(|flag| flag.split([' ', ',']).next().map(|flag| format!("--{flag}"))),
+        );
+    }
+    assert!(flags.len() > 8, "{flags:?}");
+    let listed: BTreeSet<_> = quoted(&reference)
+        .into_iter()
+        .filter(|word| word.starts_with("--"))
+        .filter_map(|word| word.split([' ', '=']).next())
+        .map(str::to_owned)
+        .collect();
+    let listed: BTreeSet<_> = listed.into_iter().filter(|flag| flag != "--version").collect();
+    assert_eq!(listed, flags);
+}
+
+#[test]
+fn the_reference_lists_every_exit_code() {
+    let reference = document("docs/reference.md");
+    let (_, section) = reference.split_once("## Exit codes").expect("the section");
+    let section = section.split("\n## ").next().unwrap();
+    let listed: BTreeSet<u8> =
+        quoted(section).into_iter().filter_map(|word| word.parse().ok()).collect();
+    let known = [cli::EXIT_DONE, cli::EXIT_FAILED, cli::EXIT_CUT, cli::EXIT_USAGE];
+    assert_eq!(listed, BTreeSet::from(known));
+}
+
+#[test]
+fn the_ten_lines_of_the_readme_are_those_of_the_shipped_manifest() {
+    let (readme, manifest) = (document("README.md"), document("deploy/kubernetes/pod.yaml"));
+    let snippet = readme.split("```yaml\n").nth(1).expect("a YAML snippet");
+    let snippet = snippet.split("```").next().unwrap();
+    let tidy = |line: &str| line.split('#').next().unwrap().trim().to_owned();
+    let shipped: BTreeSet<_> = manifest.lines().map(tidy).collect();
+    for line in snippet.lines().map(tidy).filter(|line| !line.is_empty()) {
+        assert!(shipped.contains(&line), "not in the manifest: {line}");
+    }
+}

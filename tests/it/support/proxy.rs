@@ -1,0 +1,246 @@
+//! The real binary as a child process, with everything it writes.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use innopaas_proxy::sandbox::{Options, Sandbox};
+use serde_json::Value;
+
+use super::{Answer, Call, Mount, RawUpstream, canary, eventually};
+
+/// A proxy to be started.
+pub(crate) struct Setup {
+    settings: Vec<String>,
+    mount: Option<Mount>,
+}
+
+/// A proxy that runs, with the upstream it calls and the secrets it holds.
+pub(crate) struct Proxy {
+    pub(crate) listen: SocketAddr,
+    pub(crate) admin: SocketAddr,
+    pub(crate) mount: Mount,
+    process: Process,
+    /// Whether a leak is what the test wants.
+    leaks: bool,
+    _files: tempfile::TempDir,
+}
+
+/// A child process whose output is kept.
+pub(crate) struct Process {
+    child: Child,
+    output: Arc<Mutex<Vec<u8>>>,
+    readers: Vec<JoinHandle<()>>,
+}
+
+impl Setup {
+    pub(crate) fn new() -> Self {
+        Self { settings: Vec::new(), mount: None }
+    }
+
+    pub(crate) fn set(mut self, setting: &str) -> Self {
+        self.settings.push(setting.to_owned());
+        self
+    }
+
+    pub(crate) fn mount(mut self, mount: Mount) -> Self {
+        self.mount = Some(mount);
+        self
+    }
+
+    /// In front of a sandbox of its own.
+    pub(crate) fn start(self) -> (Proxy, Sandbox) {
+        let options = Options { pair: Some(canary::pair()), ..Options::default() };
+        let sandbox = Sandbox::start(options).unwrap();
+        (self.start_before(&sandbox.origin(), sandbox.ca_pem()), sandbox)
+    }
+
+    pub(crate) fn start_before_raw(self, upstream: &RawUpstream) -> Proxy {
+        self.start_before(&upstream.origin(), upstream.ca_pem())
+    }
+
+    pub(crate) fn start_before(self, origin: &str, ca_pem: &str) -> Proxy {
+        let mount = self.mount.unwrap_or_else(|| Mount::of(&canary::pair()));
+        let files = tempfile::tempdir().unwrap();
+        let ca_file = files.path().join("ca.pem");
+        fs::write(&ca_file, ca_pem).unwrap();
+        let mut command = binary();
+        command
+            .args(["run", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
+            .args(["--upstream", origin, "--log-level", "trace"])
+            .args([Path::new("--ca-file"), &ca_file])
+            .args([Path::new("--credentials"), mount.path()])
+            .args(["--set", "drain.minimum=0s"]);
+        for setting in &self.settings {
+            command.args(["--set", setting]);
+        }
+        let process = Process::start(command);
+        let serving = process.log_line("serving");
+        let address = |name: &str| serving[name].as_str().unwrap().parse().unwrap();
+        let (listen, admin) = (address("listen"), address("admin"));
+        Proxy { listen, admin, mount, process, leaks: false, _files: files }
+    }
+}
+
+/// The binary, with nothing of our own environment that it would read.
+pub(crate) fn binary() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_innopaas-proxy"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("INNOPAAS_PROXY_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+impl Proxy {
+    /// A proxy with its defaults in front of a sandbox.
+    pub(crate) fn start() -> (Self, Sandbox) {
+        Setup::new().start()
+    }
+
+    pub(crate) fn call(&self, call: Call) -> Answer {
+        call.to(self.listen)
+    }
+
+    pub(crate) fn admin(&self, path: &str) -> Answer {
+        Call::get(path).to(self.admin)
+    }
+
+    /// The value of a metric, by its name with labels as it is exposed.
+    pub(crate) fn metric(&self, name: &str) -> f64 {
+        let text = self.admin("/metrics").text();
+        let line =
+            text.lines().find(|line| line.strip_prefix(name).is_some_and(|r| r.starts_with(' ')));
+        line.unwrap_or_else(|| panic!("no metric {name} in\n{text}"))
+            .rsplit(' ')
+            .next()
+            .unwrap()
+            .parse()
+            .unwrap()
+    }
+
+    pub(crate) fn signal(&self, signal: &str) {
+        self.process.signal(signal);
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.child.id()
+    }
+
+    /// Everything written so far.
+    pub(crate) fn output(&self) -> String {
+        self.process.output()
+    }
+
+    /// The access records so far.
+    pub(crate) fn records(&self) -> Vec<Value> {
+        self.process.log().into_iter().filter(|line| line["target"] == "access").collect()
+    }
+
+    pub(crate) fn log(&self) -> Vec<Value> {
+        self.process.log()
+    }
+
+    /// Waits for the process to end by itself; its exit code.
+    pub(crate) fn wait(&mut self) -> i32 {
+        self.process.wait()
+    }
+
+    /// SIGTERM, and the exit code.
+    pub(crate) fn stop(&mut self) -> i32 {
+        self.signal("TERM");
+        self.wait()
+    }
+
+    /// This test plants a leak; the proof that it is found is the test's.
+    pub(crate) fn expect_leak(&mut self) {
+        self.leaks = true;
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.process.end();
+        if !self.leaks && !std::thread::panicking() {
+            canary::assert_absent("the output of the process", self.output().as_bytes());
+        }
+    }
+}
+
+impl Process {
+    pub(crate) fn start(mut command: Command) -> Self {
+        let mut child =
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary");
+        let output = Arc::new(Mutex::new(Vec::new()));
+        let readers = vec![
+            keep(child.stdout.take().unwrap(), Arc::clone(&output)),
+            keep(child.stderr.take().unwrap(), Arc::clone(&output)),
+        ];
+        Self { child, output, readers }
+    }
+
+    pub(crate) fn output(&self) -> String {
+        String::from_utf8_lossy(&self.output.lock().unwrap()).into_owned()
+    }
+
+    pub(crate) fn log(&self) -> Vec<Value> {
+        self.output().lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    /// Waits for a log line with this message.
+    pub(crate) fn log_line(&self, message: &str) -> Value {
+        let mut found = None;
+        eventually(&format!("the log line {message:?} in\n{}", self.output()), || {
+            found = self.log().into_iter().find(|line| line["message"] == message);
+            found.is_some()
+        });
+        found.unwrap()
+    }
+
+    pub(crate) fn signal(&self, signal: &str) {
+        let pid = self.child.id().to_string();
+        let status = Command::new("kill").args(["-s", signal, &pid]).status().unwrap();
+        assert!(status.success());
+    }
+
+    pub(crate) fn wait(&mut self) -> i32 {
+        let mut status = None;
+        eventually("the process ends", || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        for reader in self.readers.drain(..) {
+            reader.join().unwrap();
+        }
+        status.unwrap().code().expect("an exit code, not a signal")
+    }
+
+    fn end(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        for reader in self.readers.drain(..) {
+            let _ = reader.join();
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn keep(stream: impl Read + Send + 'static, output: Arc<Mutex<Vec<u8>>>) -> JoinHandle<()> {
+    std::thread::spawn(move || {
+        let mut stream = BufReader::new(stream);
+        let mut line = Vec::new();
+        while stream.read_until(b'\n', &mut line).is_ok_and(|bytes| bytes > 0) {
+            output.lock().unwrap().append(&mut line);
+        }
+    })
+}
