@@ -72,7 +72,7 @@ settings! {
         "How long a body, in either direction, may stand still at the upstream.";
     UPSTREAM_POOL_IDLE "upstream.pool.idle" One("15s"),
         "How long an unused upstream connection is kept.";
-    UPSTREAM_POOL_MAX_IDLE "upstream.pool.max_idle" One("32"),
+    UPSTREAM_POOL_MAX_IDLE "upstream.pool.max_idle" One("128"),
         "How many unused upstream connections each worker keeps at most.";
 
     CREDENTIALS_DIRECTORY "credentials.directory" One("/var/run/secrets/innopaas"),

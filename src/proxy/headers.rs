@@ -25,9 +25,6 @@ pub struct Stripped {
     pub(super) forward_request_id: bool,
 }
 
-/// The longest name on the lists, folded.
-const LONGEST: usize = 17;
-
 /// Names that never leave, folded: lower case, without `-` and `_`.
 const NEVER: &[&[u8]] = &[
     // Ours to write.
@@ -53,6 +50,18 @@ const NEVER: &[&[u8]] = &[
 
 /// The older scheme's credentials; pass only if somebody says so.
 const SIGNATURE: &[&[u8]] = &[b"xappkey", b"xnonce", b"xtimestamp", b"xsignature"];
+
+/// Length of the longest name on the lists: what is longer when folded passes.
+const LONGEST: usize = {
+    let mut longest = 0;
+    let mut rest: &[&[u8]] = NEVER;
+    while let [name, others @ ..] = rest {
+        longest = if name.len() > longest { name.len() } else { longest };
+        rest = others;
+    }
+    longest
+};
+const _: () = assert!(LONGEST > 10, "longer than any name of the older scheme");
 
 impl Admitted {
     /// Takes away what is for this hop only and what is ours to write.

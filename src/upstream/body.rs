@@ -179,6 +179,14 @@ impl Transfer {
         };
         (self.progress.get() + allowed, kind)
     }
+
+    /// When to ask again what is due. While the body moves, what is waited for changes, and the
+    /// next deadline may be nearer than this one.
+    pub(super) fn look_at(&self, deadlines: &Deadlines) -> Instant {
+        const OFTEN: Duration = Duration::from_millis(250);
+        let (due, _) = self.due(deadlines);
+        if self.is_done() { due } else { due.min(Instant::now() + OFTEN) }
+    }
 }
 
 impl std::error::Error for Faulty {}

@@ -164,8 +164,7 @@ impl Client {
         let before = connection.left.load(Relaxed);
         transfer.started();
         let mut answer = pin!(connection.sender.try_send_request(request));
-        let (due, _) = transfer.due(&self.deadlines);
-        let mut timer = pin!(sleep_until(due.into()));
+        let mut timer = pin!(sleep_until(transfer.look_at(&self.deadlines).into()));
         let result = loop {
             tokio::select! {
                 biased;
@@ -176,7 +175,7 @@ impl Client {
                         let sent = connection.sent_since(before);
                         return Err(Failed::Error(Error::new(kind, sent, "a deadline passed")));
                     }
-                    timer.as_mut().reset(due.into());
+                    timer.as_mut().reset(transfer.look_at(&self.deadlines).into());
                 }
             }
         };

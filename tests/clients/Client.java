@@ -33,8 +33,9 @@ public class Client {
         // No version is set on purpose: the default prefers HTTP/2, and offers h2c in cleartext.
         HttpClient client = HttpClient.newBuilder().proxy(HttpClient.Builder.NO_PROXY).build();
         for (int call = 0; call < times; call++) {
-            HttpRequest.Builder request =
-                    HttpRequest.newBuilder(url).timeout(Duration.ofSeconds(30)).POST(body(how, file));
+            HttpRequest.Builder request = HttpRequest.newBuilder(url)
+                    .timeout(Duration.ofSeconds(30))
+                    .POST(body(how, file));
             for (String header : headers) {
                 int colon = header.indexOf(':');
                 request.header(header.substring(0, colon), header.substring(colon + 1));
@@ -85,6 +86,7 @@ public class Client {
     }
 
     private static String header(HttpResponse<?> answer, String name) {
-        return answer.headers().firstValue(name).orElse("").replace("\\", "\\\\").replace("\"", "\\\"");
+        String value = answer.headers().firstValue(name).orElse("");
+        return value.replace("\\", "\\\\").replace("\"", "\\\"");
     }
 }

@@ -38,7 +38,11 @@ for ((call = 0; call < times; call++)); do
     arguments+=(--output "$answers/$call" "$url")
 done
 
-heads=$(curl "${arguments[@]}" --write-out '"status": %{http_code}, "content_type": "%header{content-type}", "request_id": "%header{x-request-id}", "proxy_status": "%header{proxy-status}"\n')
+head='"status": %{http_code}'
+head+=', "content_type": "%header{content-type}"'
+head+=', "request_id": "%header{x-request-id}"'
+head+=', "proxy_status": "%header{proxy-status}"'
+heads=$(curl "${arguments[@]}" --write-out "$head\n")
 mapfile -t heads <<<"$heads"
 for ((call = 0; call < times; call++)); do
     printf '{%s, "body": "%s"}\n' "${heads[call]}" "$(base64 -w0 "$answers/$call")"

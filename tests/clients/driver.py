@@ -236,7 +236,7 @@ def ask(command):
     except (subprocess.TimeoutExpired, OSError, ValueError) as problem:
         raise Unusable(f"the client: {problem}") from problem
     if done.returncode != 0:
-        said = done.stderr.decode(errors="replace").strip()
+        said = done.stderr.decode(errors="replace").strip()[:500]
         raise Unusable(f"the client ended with {done.returncode}: {said}")
     for answer in answers:
         answer["body"] = base64.b64decode(answer["body"])
@@ -418,7 +418,7 @@ class Process:
             self._child = subprocess.Popen(command, stdout=output, stderr=log)
 
     def wait_for(self, find):
-        """What `find` finds in the whole lines of output and log so far, once it finds something."""
+        """What `find` makes of the first whole line, of output or log, that it takes."""
         deadline = time.monotonic() + START
         while time.monotonic() < deadline and self._child.poll() is None:
             written = self.output.read_text() + self.log.read_text()

@@ -71,5 +71,6 @@ fn upload_paths_are_a_setting() {
     post(&proxy, UPLOAD, multipart).assert_problem(415, "content_type_refused", "no");
     assert_nothing_sent(&sandbox);
     // The sandbox knows no such path, but it was sent there.
-    assert_eq!(post(&proxy, "/api/mms/v3/upload", multipart).status, 404);
+    assert_eq!(post(&proxy, "/api/mms/v3/upload", multipart).header("proxy-status"), None);
+    assert_eq!(sandbox.calls().total, 1);
 }

@@ -54,7 +54,8 @@ fn the_reference_lists_every_setting_and_no_other() {
             Default::One(value) => format!("`{value}`"),
             Default::Many(values) => format!("`[{}]`", values.join(", ")),
         };
-        let line = reference.lines().find(|line| line.contains(&format!("`{}`", setting.path)));
+        let line =
+            reference.lines().find(|line| line.starts_with(&format!("| `{}`", setting.path)));
         let line = line.unwrap_or_else(|| panic!("{} is not there", setting.path));
         let name = format!("`{}`", setting.environment_name());
         for part in [&default, &name, setting.sentence] {

@@ -9,7 +9,7 @@ use innopaas_proxy::sandbox::{Act, Sandbox};
 
 use crate::support::call::{connect, read_to_end};
 use crate::support::raw_upstream::{answer, close, read_request};
-use crate::support::{Call, Proxy, RawUpstream, SMS, Setup, UPLOAD, eventually, raw};
+use crate::support::{Call, PATIENCE, Proxy, RawUpstream, SMS, Setup, UPLOAD, eventually, raw};
 
 #[test]
 fn a_refused_connection_has_sent_nothing() {
@@ -99,7 +99,7 @@ fn a_reset_after_the_request_may_have_sent_it_and_is_not_repeated() {
     answer.assert_problem(502, "upstream_closed", "maybe");
     assert!(answer.json()["remedy"].as_str().unwrap().contains("look there before"));
     assert_eq!(sandbox.calls().total, 1);
-    assert_eq!(proxy.records()[0]["sent"], "maybe");
+    assert_eq!(proxy.record()["sent"], "maybe");
 }
 
 #[test]
@@ -242,9 +242,9 @@ fn a_malformed_chunk_is_the_callers_fault() {
 
 #[test]
 fn an_upstream_that_stops_taking_an_upload_has_a_deadline() {
-    let upstream = RawUpstream::start(|_, tls| {
-        std::thread::park_timeout(crate::support::PATIENCE);
-        drop(tls);
+    let upstream = RawUpstream::start(|_, mut tls| {
+        tls.conn.complete_io(&mut tls.sock).unwrap();
+        std::thread::park_timeout(PATIENCE);
     });
     let proxy =
         Setup::new().set("upstream.deadlines.body_progress=300ms").start_before_raw(&upstream);

@@ -10,7 +10,9 @@ use crate::support::{Call, Proxy, SMS, Setup, eventually, raw};
 #[test]
 fn what_has_no_single_meaning_is_refused_and_nothing_is_sent() {
     let (proxy, sandbox) = Proxy::start();
-    let with = |line: &str, headers: &str| format!("{line} HTTP/1.1\r\n{headers}\r\n");
+    let with = |line: &str, headers: &str| {
+        format!("{line} HTTP/1.1\r\n{headers}Connection: close\r\n\r\n")
+    };
     let sms = format!("POST {SMS}");
     for (request, status, code) in [
         (with("CONNECT api.innopaas.com:443", "Host: localhost\r\n"), 405, "method_refused"),
@@ -42,10 +44,7 @@ fn what_has_no_single_meaning_is_refused_and_nothing_is_sent() {
         ),
         (with(&sms, "Host: localhost\r\nExpect: 200-ok\r\n"), 417, "expectation_refused"),
     ] {
-        let mut stream = connect(proxy.listen);
-        stream.write_all(request.as_bytes()).unwrap();
-        stream.shutdown(std::net::Shutdown::Write).unwrap();
-        let text = read_to_end(stream);
+        let text = raw(proxy.listen, request.as_bytes());
         assert!(text.starts_with(&format!("HTTP/1.1 {status} ")), "{request}\n{text}");
         assert!(text.contains(&format!(r#""code":"{code}""#)), "{request}\n{text}");
         assert!(text.contains(r#""sent":"no""#), "{text}");
@@ -126,18 +125,15 @@ fn a_caller_that_does_not_read_its_answer_has_a_deadline() {
 #[test]
 fn connections_over_the_limit_wait_and_the_admin_endpoints_do_not() {
     let (proxy, _sandbox) = Setup::new().set("limits.connections=2").start();
-    block_on(async {
-        let mut first = Connection::open(proxy.listen).await;
-        let mut second = Connection::open(proxy.listen).await;
-        assert_eq!(first.call(Call::sms()).await.status, 200);
-        assert_eq!(second.call(Call::sms()).await.status, 200);
-        let address = proxy.listen;
-        let third = std::thread::spawn(move || Call::sms().to(address).status);
-        assert_eq!(proxy.metric("innopaas_proxy_downstream_connections"), 2.0);
-        assert!(!third.is_finished());
-        drop(first);
-        assert_eq!(third.join().unwrap(), 200);
-    });
+    let first = connect(proxy.listen);
+    let _second = connect(proxy.listen);
+    eventually("both are open", || proxy.metric("innopaas_proxy_downstream_connections") == 2.0);
+    let address = proxy.listen;
+    let third = std::thread::spawn(move || Call::sms().to(address).status);
+    assert_eq!(proxy.admin("/readyz").status, 200);
+    assert!(!third.is_finished());
+    drop(first);
+    assert_eq!(third.join().unwrap(), 200);
 }
 
 #[test]

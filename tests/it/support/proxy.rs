@@ -142,6 +142,12 @@ impl Proxy {
         self.process.log().into_iter().filter(|line| line["target"] == "access").collect()
     }
 
+    /// The first access record, once it is written.
+    pub(crate) fn record(&self) -> Value {
+        eventually("an access record", || !self.records().is_empty());
+        self.records().swap_remove(0)
+    }
+
     pub(crate) fn log(&self) -> Vec<Value> {
         self.process.log()
     }
