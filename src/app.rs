@@ -131,7 +131,7 @@ impl App {
                 pulses,
                 credentials,
                 ready_without_credentials: config.admin.ready_without_credentials,
-                metrics,
+                metrics: Arc::clone(&metrics),
                 recent,
                 upstream: config.upstream.origin.to_string(),
                 started: SystemTime::now(),
@@ -155,7 +155,7 @@ impl App {
                 _ = workers.join_next() => return Ok(died("a worker")),
                 _ = tasks.join_next() => return Ok(died("a task of the main thread")),
             }
-            let ended = drain(&life, &config, &mut signals, &mut workers).await;
+            let ended = drain(&life, &config, &metrics, &mut signals, &mut workers).await;
             admin_life.advance(Phase::Aborting);
             Ok(ended)
         });
@@ -174,6 +174,7 @@ fn died(what: &'static str) -> Ended {
 async fn drain(
     life: &Lifecycle,
     config: &Config,
+    metrics: &Metrics,
     signals: &mut Signals,
     workers: &mut Workers,
 ) -> Ended {
@@ -194,6 +195,7 @@ async fn drain(
     let finished = if finished.is_some() {
         finished
     } else {
+        metrics.cutting();
         life.advance(Phase::Aborting);
         timeout(ABORT, join_all(workers)).await.ok()
     };
@@ -400,6 +402,16 @@ impl Signals {
     }
 }
 
+impl StartError {
+    /// Whether the configuration is at fault, and not the machine.
+    pub fn is_configuration(&self) -> bool {
+        match self {
+            Self::Tls(_) => true,
+            Self::Bind(..) | Self::System(_) => false,
+        }
+    }
+}
+
 impl From<io::Error> for StartError {
     fn from(error: io::Error) -> Self {
         Self::System(error)
@@ -421,7 +433,7 @@ impl fmt::Display for StartError {
                 write!(
                     f,
                     "{setting}: {address} is in use: another process listens there; stop it, or \
-                     choose another port with --set {setting}=127.0.0.1:PORT"
+                     choose another port with --set {setting}=127.0.0.1:PORT (dev: --port)"
                 )
             }
             Self::Bind(setting, address, error) => {

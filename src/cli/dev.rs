@@ -28,7 +28,7 @@ use crate::telemetry::log;
 #[derive(Debug, Args)]
 pub(super) struct DevArgs {
     /// Port of the proxy, the admin endpoints two above it; 0 picks free ones.
-    #[arg(long, default_value_t = 7253)]
+    #[arg(long, default_value_t = 7253, value_parser = clap::value_parser!(u16).range(..=65533))]
     port: u16,
 }
 
@@ -60,7 +60,7 @@ fn prepare(port: u16) -> io::Result<(Stage, Raw)> {
     let mut set = |setting: &'static Setting, value: &str| {
         raw.text(setting, value, Place::Flag("dev".to_owned()));
     };
-    let admin_port = if port == 0 { 0 } else { port.saturating_add(2) };
+    let admin_port = if port == 0 { 0 } else { port + 2 };
     set(&s::LISTEN_ADDRESS, &format!("127.0.0.1:{port}"));
     set(&s::ADMIN_ADDRESS, &format!("127.0.0.1:{admin_port}"));
     set(&s::UPSTREAM_ORIGIN, &sandbox.origin());

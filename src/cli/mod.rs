@@ -80,6 +80,10 @@ fn run(arguments: &SettingsArgs) -> u8 {
     }
     match App::bind(config, &log).and_then(App::run) {
         Ok(ended) => exit_code(ended),
+        Err(error) if error.is_configuration() => {
+            failed(&error);
+            EXIT_USAGE
+        }
         Err(error) => failed(&error),
     }
 }

@@ -80,10 +80,10 @@ impl SettingsArgs {
                 }),
             }
         }
-        let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
-            Some((name.into_string().ok()?, value.into_string().ok()?))
-        };
-        raw.environment(std::env::vars_os().filter_map(text));
+        raw.environment(
+            std::env::vars_os()
+                .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string()))),
+        );
         self.flags(&mut raw);
 
         let warnings = std::mem::take(&mut raw.warnings);

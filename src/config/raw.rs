@@ -2,6 +2,7 @@
 //! then flags. Nothing is judged here but names and shapes; `validate` judges the values.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 
 use serde_yaml::Value;
 
@@ -69,7 +70,10 @@ impl Raw {
     }
 
     /// Lays the environment over what is there. Other programs' names are passed over.
-    pub fn environment(&mut self, variables: impl Iterator<Item = (String, String)>) {
+    pub fn environment(
+        &mut self,
+        variables: impl Iterator<Item = (String, Result<String, OsString>)>,
+    ) {
         for (name, value) in variables {
             let Some(rest) = name.strip_prefix(ENVIRONMENT_PREFIX) else {
                 continue;
@@ -77,9 +81,14 @@ impl Raw {
             if rest == "CONFIG" || is_made_by_kubernetes(rest) {
                 continue;
             }
-            match ALL.iter().find(|setting| setting.environment_name() == name) {
-                Some(setting) => self.text(setting, &value, Place::Environment(name)),
-                None => self.warnings.push(match nearest(&name, Setting::environment_name) {
+            let known = ALL.iter().find(|setting| setting.environment_name() == name);
+            match (known, value) {
+                (Some(setting), Ok(value)) => self.text(setting, &value, Place::Environment(name)),
+                (Some(setting), Err(_)) => {
+                    let place = Place::Environment(name);
+                    self.problem(place, setting.path, "is not UTF-8".to_owned());
+                }
+                (None, _) => self.warnings.push(match nearest(&name, Setting::environment_name) {
                     Some(known) => format!("unknown environment name {name}; is it {known}?"),
                     None => format!("unknown environment name {name}; it is ignored"),
                 }),

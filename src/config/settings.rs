@@ -88,7 +88,7 @@ settings! {
         "Whether the headers of InnoPaaS's older scheme (x-appKey, x-nonce, x-timestamp, x-signature) pass.";
 
     LIMITS_WORKERS "limits.workers" One("1"),
-        "Threads that serve calls; one serves over ten thousand calls a second.";
+        "Threads that serve calls, each with upstream connections of its own.";
     LIMITS_CONNECTIONS "limits.connections" One("2048"),
         "Connections from applications at a time; more wait in the kernel's queue.";
     LIMITS_HEAD_SIZE "limits.head_size" One("16KiB"),

@@ -300,7 +300,7 @@ mod tests {
                 ("INNOPAAS_PROXY_LOG__LEVL", "debug"),
                 ("HOME", "/"),
             ]
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .map(|(name, value)| (name.to_owned(), Ok(value.to_owned())))
             .into_iter(),
         );
         raw.assignment("--set", "log.level=error");

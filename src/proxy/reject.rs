@@ -69,6 +69,7 @@ impl From<upstream::Error> for Reject {
             | Kind::ConnectRefused
             | Kind::ConnectFailed
             | Kind::ConnectTimeout
+            | Kind::CertificateRefused
             | Kind::TlsFailed
             | Kind::TlsTimeout
             | Kind::Closed
@@ -100,6 +101,7 @@ impl Reject {
                 Kind::ConnectRefused => Code::ConnectRefused,
                 Kind::ConnectFailed => Code::ConnectFailed,
                 Kind::ConnectTimeout => Code::ConnectTimeout,
+                Kind::CertificateRefused => Code::CertificateRefused,
                 Kind::TlsFailed => Code::TlsFailed,
                 Kind::TlsTimeout => Code::TlsTimeout,
                 Kind::Closed => Code::UpstreamClosed,
@@ -274,8 +276,8 @@ fn content_type(code: Code, refused: &Refused) -> Answer {
         Refused::NotJson(kind) => (
             format!("InnoPaaS takes JSON; this request says that it is {kind}."),
             format!(
-                "Change one line where the request is made: {}. Or list {kind} in \
-                 policy.content_type.rewrite.",
+                "Change one line where the request is made: {}. If the body already is \
+                 JSON and its sender cannot be changed, list {kind} in policy.content_type.rewrite.",
                 line_to_change(kind)
             ),
         ),
@@ -299,6 +301,12 @@ fn line_to_change(kind: &str) -> &'static str {
 }
 
 fn body(code: Code, fault: BodyFault, sent: Sent) -> Answer {
+    // 408 invites a client to repeat by itself (RFC 9110, section 15.5.9); after a byte left that
+    // could send a message twice.
+    let stalled = match sent {
+        Sent::No => StatusCode::REQUEST_TIMEOUT,
+        Sent::Maybe => StatusCode::BAD_REQUEST,
+    };
     let (status, detail, remedy) = match fault {
         BodyFault::TooLarge => (
             StatusCode::PAYLOAD_TOO_LARGE,
@@ -306,7 +314,7 @@ fn body(code: Code, fault: BodyFault, sent: Sent) -> Answer {
             "Send less, or raise limits.json_body or limits.upload_body.",
         ),
         BodyFault::Stalled => (
-            StatusCode::REQUEST_TIMEOUT,
+            stalled,
             "The application stopped sending its body.",
             "Send the body without pauses, or raise limits.body_progress.",
         ),
@@ -337,6 +345,9 @@ fn upstream(code: Code, error: &upstream::Error) -> Answer {
         Kind::ConnectRefused => (BAD, NETWORK, "The connection was refused", "connection_refused"),
         Kind::ConnectFailed => (BAD, NETWORK, "The connection failed", "destination_ip_unroutable"),
         Kind::ConnectTimeout => (LATE, NETWORK, "Connecting took too long", "connection_timeout"),
+        Kind::CertificateRefused => {
+            (BAD, NETWORK, "The certificate is not acceptable", "tls_certificate_error")
+        }
         Kind::TlsFailed => (BAD, NETWORK, "TLS could not be agreed on", "tls_protocol_error"),
         Kind::TlsTimeout => {
             (LATE, NETWORK, "The TLS handshake took too long", "connection_timeout")
@@ -364,6 +375,10 @@ fn upstream(code: Code, error: &upstream::Error) -> Answer {
     let remedy = match (error.sent, error.kind) {
         (Sent::Maybe, _) => CHECK_FIRST.to_owned(),
         (Sent::No, Kind::TlsFailed) => format!(
+            "{TRY_AGAIN} Check that upstream.origin and its port are right: what answers there \
+             does not speak TLS 1.2 or 1.3."
+        ),
+        (Sent::No, Kind::CertificateRefused) => format!(
             "{TRY_AGAIN} Check that upstream.origin is right and that upstream.ca_file, if set, \
              holds the authority that signed its certificate."
         ),

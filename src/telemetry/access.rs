@@ -67,6 +67,9 @@ impl AccessRecord {
 impl Drop for AccessRecord {
     fn drop(&mut self) {
         let took = self.started.elapsed();
+        if self.outcome == Outcome::ClientGone && self.metrics.is_cutting() {
+            self.outcome = Outcome::Cut;
+        }
         self.metrics.call_ended(self.outcome, self.status, took);
         if let Some(code) = self.code {
             self.metrics.error(code);

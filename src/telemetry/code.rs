@@ -41,13 +41,13 @@ words! {
     Outcome {
         /// InnoPaaS's own answer went back, whatever it says.
         Answered "answered",
-        /// The proxy refused the request; nothing was sent.
+        /// The request was at fault, or there was no pair to send it with.
         Rejected "rejected",
-        /// The proxy could not get an answer.
+        /// InnoPaaS gave no answer.
         Failed "failed",
         /// The caller went away before it had its answer.
         ClientGone "client_gone",
-        /// An answer had begun and then broke off.
+        /// An answer had begun and broke off, or the call was cut at the end of the drain.
         Cut "cut",
     }
 }
@@ -89,7 +89,9 @@ words! {
         ConnectFailed "connect_failed",
         /// Opening the TCP connection took too long.
         ConnectTimeout "connect_timeout",
-        /// The TLS handshake failed: wrong certificate, wrong protocol.
+        /// The upstream's certificate is not acceptable.
+        CertificateRefused "certificate_refused",
+        /// The TLS handshake failed for another reason.
         TlsFailed "tls_failed",
         /// The TLS handshake took too long.
         TlsTimeout "tls_timeout",

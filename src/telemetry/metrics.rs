@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
@@ -47,6 +47,7 @@ pub struct WorkerMetrics {
     upstream_open: AtomicI64,
     upstream_opened: AtomicU64,
     repeated: AtomicU64,
+    cutting: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -106,6 +107,11 @@ impl Metrics {
         &self.workers
     }
 
+    /// What is still in flight is about to be cut: it did not end because its callers went away.
+    pub fn cutting(&self) {
+        self.workers.iter().for_each(|worker| worker.cutting());
+    }
+
     /// Everything, in the `OpenMetrics` text format that Prometheus reads.
     pub fn render(self: &Arc<Self>) -> String {
         let mut registry = Registry::with_prefix("innopaas_proxy");
@@ -126,6 +132,16 @@ impl Metrics {
 }
 
 impl WorkerMetrics {
+    /// What is still in flight is about to be cut, by us.
+    fn cutting(&self) {
+        self.cutting.store(true, Relaxed);
+    }
+
+    /// Whether a call that ends now was cut by us.
+    pub fn is_cutting(&self) -> bool {
+        self.cutting.load(Relaxed)
+    }
+
     /// A call begins.
     pub fn call_started(&self) {
         self.in_flight.fetch_add(1, Relaxed);
@@ -382,7 +398,7 @@ impl Metrics {
     #[expect(clippy::cast_precision_loss, reason = "a sum of seconds for a graph")]
     fn durations(&self, outcome: Outcome) -> (f64, u64, Vec<(f64, u64)>) {
         let of_outcome = || self.workers.iter().filter_map(|w| w.durations.get(outcome as usize));
-        let bounds = BUCKETS_US.iter().map(|&us| us as f64 / 1e6).chain([f64::MAX]);
+        let bounds = BUCKETS_US.iter().map(|&us| us as f64 / 1e6).chain([f64::INFINITY]);
         let buckets: Vec<(f64, u64)> = bounds
             .enumerate()
             .map(|(index, bound)| {

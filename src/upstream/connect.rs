@@ -60,6 +60,9 @@ impl Connector {
         let handshake = self.tls.connect(self.server_name.clone(), counted);
         match timeout(self.deadlines.tls_handshake, handshake).await {
             Ok(Ok(stream)) => Ok((stream, left)),
+            Ok(Err(error)) if is_about_the_certificate(&error) => {
+                Err(Error::unsent(Kind::CertificateRefused, error))
+            }
             Ok(Err(error)) => Err(Error::unsent(Kind::TlsFailed, error)),
             Err(_) => Err(Error::unsent(Kind::TlsTimeout, "the handshake did not end")),
         }
@@ -101,6 +104,11 @@ impl Connector {
             Err(_) => Err(Error::unsent(Kind::ConnectTimeout, "no address answered")),
         }
     }
+}
+
+fn is_about_the_certificate(error: &io::Error) -> bool {
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref());
+    matches!(cause, Some(rustls::Error::InvalidCertificate(_)))
 }
 
 /// Tries one address after the other, the next one a little later or at once when one fails; the

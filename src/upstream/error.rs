@@ -28,7 +28,9 @@ pub enum Kind {
     ConnectFailed,
     /// Connecting took too long.
     ConnectTimeout,
-    /// The certificate or the protocol is not acceptable.
+    /// The certificate is not acceptable.
+    CertificateRefused,
+    /// The handshake failed for another reason.
     TlsFailed,
     /// The handshake took too long.
     TlsTimeout,

@@ -43,13 +43,14 @@ fn metrics_count_calls_by_what_became_of_them() {
     }
     assert_eq!(proxy.call(Call::sms().header("content-type", "text/plain")).status, 415);
     for (name, value) in [
-        (r#"innopaas_proxy_requests_total{outcome="answered",status_class="2xx"}"#, 3.0),
-        (r#"innopaas_proxy_requests_total{outcome="rejected",status_class=""}"#, 1.0),
-        (r#"innopaas_proxy_errors_total{code="content_type_refused"}"#, 1.0),
-        (r#"innopaas_proxy_request_duration_seconds_count{outcome="answered"}"#, 3.0),
-        ("innopaas_proxy_requests_in_flight", 0.0),
-        ("innopaas_proxy_upstream_connections_opened_total", 1.0),
-        ("innopaas_proxy_upstream_connections", 1.0),
+        (r#"innopaas_proxy_requests_total{outcome="answered",status_class="2xx"}"#, 3),
+        (r#"innopaas_proxy_requests_total{outcome="rejected",status_class=""}"#, 1),
+        (r#"innopaas_proxy_errors_total{code="content_type_refused"}"#, 1),
+        (r#"innopaas_proxy_request_duration_seconds_count{outcome="answered"}"#, 3),
+        (r#"innopaas_proxy_request_duration_seconds_bucket{le="+Inf",outcome="answered"}"#, 3),
+        ("innopaas_proxy_requests_in_flight", 0),
+        ("innopaas_proxy_upstream_connections_opened_total", 1),
+        ("innopaas_proxy_upstream_connections", 1),
     ] {
         assert_eq!(proxy.metric(name), value, "{name}");
     }

@@ -4,6 +4,7 @@ use innopaas_proxy::sandbox::{Act, Call as Seen, Outcome, Sandbox};
 use ring::digest::{SHA256, digest};
 
 use crate::support::call::{Connection, block_on};
+use crate::support::canary::hex;
 use crate::support::{Call, Proxy, SMS, Setup, UPLOAD, raw};
 
 /// The one call that the sandbox saw, which was in order: it checks for exactly one `AppKey`, one
@@ -75,7 +76,7 @@ fn an_upload_passes_byte_for_byte() {
     assert_eq!(answer.status, 200, "{answer:?}");
     let seen = only_call(&sandbox);
     assert_eq!(seen.content_type.as_deref(), Some(kind));
-    assert_eq!(seen.body_sha256, hex(digest(&SHA256, body.as_bytes()).as_ref()));
+    assert_eq!(seen.body_sha256, hex(digest(&SHA256, body.as_bytes()).as_ref(), ""));
 }
 
 #[test]
@@ -195,7 +196,7 @@ fn a_thousand_calls_over_64_connections_are_a_thousand_calls() {
     assert_eq!(warnings.collect::<Vec<_>>(), Vec::<serde_json::Value>::new());
     assert_eq!(
         proxy.metric(r#"innopaas_proxy_requests_total{outcome="answered",status_class="2xx"}"#),
-        1000.0
+        1000
     );
 }
 
@@ -215,8 +216,4 @@ fn several_workers_share_the_connections() {
     // Each worker has a pool of its own, so three workers at work are three connections.
     assert_eq!(sandbox.connections(), 3);
     assert_eq!(proxy.admin("/livez").status, 200);
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -68,7 +68,7 @@ fn a_ca_file_of_no_use_is_a_problem() {
     assert_eq!(code, 64);
     assert!(err.contains("has no certificate in it"), "{err}");
     let (code, _, err) = run(binary().args(["run", "--ca-file", "/nowhere.pem"]));
-    assert_eq!(code, 1, "{err}");
+    assert_eq!(code, 64, "{err}");
     assert!(err.contains("upstream.ca_file"), "{err}");
 }
 

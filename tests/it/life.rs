@@ -56,6 +56,7 @@ fn what_does_not_finish_in_time_is_cut_and_the_exit_code_says_so() {
     assert_eq!(read_to_end(stream), "");
     let cut = proxy.log().into_iter().find(|line| line["cut"] == 1);
     assert!(cut.is_some(), "{}", proxy.output());
+    assert_eq!(proxy.record()["outcome"], "cut");
 }
 
 #[test]

@@ -30,14 +30,12 @@ pub(crate) fn find(bytes: &[u8]) -> Option<&'static str> {
 /// How a secret looks when something prints, dumps or encodes it.
 pub(crate) fn forms(secret: &str) -> Vec<(&'static str, String)> {
     let bytes = secret.as_bytes();
-    let each = |f: fn(u8) -> String, between: &str| {
-        bytes.iter().map(|&b| f(b)).collect::<Vec<_>>().join(between)
-    };
+    let list: Vec<_> = bytes.iter().map(ToString::to_string).collect();
     let mut forms = vec![
         ("raw", secret.to_owned()),
-        ("in hex", each(|b| format!("{b:02x}"), "")),
-        ("percent-encoded", each(|b| format!("%{b:02x}"), "")),
-        ("as a list of numbers", each(|b| b.to_string(), ", ")),
+        ("in hex", hex(bytes, "")),
+        ("percent-encoded", hex(bytes, "%")),
+        ("as a list of numbers", list.join(", ")),
     ];
     // Within a longer text, base64 of a secret has three forms, by its offset; the characters at
     // both ends depend on the neighbours and are left out.
@@ -47,4 +45,9 @@ pub(crate) fn forms(secret: &str) -> Vec<(&'static str, String)> {
         forms.push(("in base64", inner.to_owned()));
     }
     forms
+}
+
+/// Two digits a byte, each byte with this before it.
+pub(crate) fn hex(bytes: &[u8], before: &str) -> String {
+    bytes.iter().fold(String::new(), |text, byte| format!("{text}{before}{byte:02x}"))
 }

@@ -112,7 +112,7 @@ impl Proxy {
     }
 
     /// The value of a metric, by its name with labels as it is exposed.
-    pub(crate) fn metric(&self, name: &str) -> f64 {
+    pub(crate) fn metric(&self, name: &str) -> u64 {
         let text = self.admin("/metrics").text();
         let line =
             text.lines().find(|line| line.strip_prefix(name).is_some_and(|r| r.starts_with(' ')));
