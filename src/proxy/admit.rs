@@ -3,13 +3,14 @@
 //! hyper accepts more than may be passed on: CONNECT, `GET *`, raw UTF-8 targets, several
 //! transfer codings. What is ambiguous is refused here, so that what leaves has one meaning.
 
-use http::header::{self, HeaderMap, HeaderName};
+use http::header::{self, HeaderMap};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Method, Version};
 use http_body::Body;
 
 use super::content_type::{self, Content};
+use super::one::{One, one};
 use super::reject::Reject;
 use crate::config::Policy;
 
@@ -57,7 +58,8 @@ pub fn admit(head: Parts, body: &impl Body, policy: &Policy) -> Result<Admitted,
     let length = framing(&headers, body)?;
     check_upgrade(&headers)?;
     check_expectation(&headers)?;
-    let content = content_type::judge(&headers, target.path(), policy)?;
+    let content =
+        content_type::judge(&headers, target.path(), policy).map_err(Reject::ContentType)?;
     Ok(Admitted { method, target, headers, content, length })
 }
 
@@ -153,22 +155,6 @@ fn check_expectation(headers: &HeaderMap) -> Result<(), Reject> {
         Ok(())
     } else {
         Err(Reject::Expectation)
-    }
-}
-
-pub(super) enum One<'h> {
-    None,
-    Value(&'h http::HeaderValue),
-    Several,
-}
-
-/// The only value of a header, if it has only one.
-pub(super) fn one<'h>(headers: &'h HeaderMap, name: &HeaderName) -> One<'h> {
-    let mut values = headers.get_all(name).iter();
-    match (values.next(), values.next()) {
-        (None, _) => One::None,
-        (Some(value), None) => One::Value(value),
-        (Some(_), Some(_)) => One::Several,
     }
 }
 

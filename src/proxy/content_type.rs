@@ -5,8 +5,7 @@
 
 use http::header::{self, HeaderMap, HeaderValue};
 
-use super::admit::{One, one};
-use super::reject::Reject;
+use super::one::{One, one};
 use crate::config::Policy;
 
 /// The value that the guide demands, to the byte.
@@ -39,22 +38,21 @@ pub enum Refused {
 /// Decides what the upstream is told.
 ///
 /// # Errors
-/// [`Reject::ContentType`]; nothing was sent then.
-pub fn judge(headers: &HeaderMap, path: &str, policy: &Policy) -> Result<Content, Reject> {
+/// [`Refused`], from which the remedy follows.
+pub fn judge(headers: &HeaderMap, path: &str, policy: &Policy) -> Result<Content, Refused> {
     let value = match one(headers, &header::CONTENT_TYPE) {
         One::None => None,
         One::Value(value) if value.is_empty() => None,
         One::Value(value) => Some(value),
-        One::Several => return Err(Reject::ContentType(Refused::Malformed)),
+        One::Several => return Err(Refused::Malformed),
     };
     let upload = policy.upload_paths.iter().any(|pattern| pattern.matches(path));
-    let judged = match (upload, value) {
+    match (upload, value) {
         (true, Some(value)) => multipart(value),
         (true, None) => Err(Refused::NotMultipart),
         (false, Some(value)) => json(value, &policy.rewrite),
         (false, None) => Ok(Content::Json),
-    };
-    judged.map_err(Reject::ContentType)
+    }
 }
 
 fn json(value: &HeaderValue, rewrite: &[String]) -> Result<Content, Refused> {
@@ -172,10 +170,7 @@ mod tests {
         if let Some(value) = value {
             headers.insert("content-type", value.parse().unwrap());
         }
-        judge(&headers, path, &policy(rewrite)).map_err(|reject| {
-            let Reject::ContentType(refused) = reject else { panic!("{reject:?}") };
-            refused
-        })
+        judge(&headers, path, &policy(rewrite))
     }
 
     const SEND: &str = "/api/sms/v3/msg/send";

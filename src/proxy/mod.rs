@@ -31,6 +31,7 @@ mod body;
 pub mod content_type;
 pub mod headers;
 pub mod inject;
+mod one;
 mod reject;
 mod request_id;
 mod respond;

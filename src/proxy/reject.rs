@@ -132,19 +132,7 @@ impl Reject {
     }
 
     pub(super) fn outcome(&self) -> Outcome {
-        match self {
-            Self::Upstream(_) => Outcome::Failed,
-            Self::Method
-            | Self::Target(_)
-            | Self::HostInvalid(_)
-            | Self::HostRefused
-            | Self::Framing(_)
-            | Self::Upgrade
-            | Self::Expectation
-            | Self::ContentType(_)
-            | Self::Body { .. }
-            | Self::CredentialsMissing(_) => Outcome::Rejected,
-        }
+        if let Self::Upstream(_) = self { Outcome::Failed } else { Outcome::Rejected }
     }
 
     /// The cause in words for the operator; nothing of a message is in it.

@@ -126,7 +126,7 @@ fn an_answer_that_does_not_begin_in_time_may_have_been_acted_on() {
 #[test]
 fn what_is_not_http_is_no_answer() {
     for junk in [
-        "SSH-2-OpenSSH_9.2\r\n\r\n",
+        "SSH-2.0-OpenSSH_9.2\r\n\r\n",
         "HTTP/1.1 2000 OK\r\n\r\n",
         "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
         "HTTP/1.1 200 OK\r\nX-A: \0\r\n\r\n",

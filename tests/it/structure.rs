@@ -50,7 +50,7 @@ fn secrets_are_exposed_and_requests_sent_in_one_place_each() {
         (".insert(APP_KEY", &["proxy/inject.rs"]),
         (".insert(header::AUTHORIZATION", &["proxy/inject.rs"]),
         ("Authenticated(", &["proxy/inject.rs"]),
-        ("Client::new", &["app.rs"]),
+        ("Client::new(", &["app/worker.rs"]),
         ("self.0.send(", &["proxy/send.rs"]),
         ("application/problem+json", &["proxy/respond.rs"]),
     ] {

@@ -1,0 +1,231 @@
+//! Builds the parts, owns every task and thread, orders start and shutdown.
+//!
+//! The main thread holds what is not on the path of a call: signals, the watch over the
+//! credentials, the admin endpoints. Each worker is a thread with a runtime of its own; nothing
+//! is shared between workers but the pair of credentials and counters that a scrape adds up.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::SystemTime;
+use std::{fmt, io};
+
+use hyper::service::service_fn;
+use rustls::ClientConfig;
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::{JoinSet, LocalSet};
+
+use crate::admin::Admin;
+use crate::config::{Config, Limits};
+use crate::credentials::{Store, Watcher};
+use crate::lifecycle::{Lifecycle, Phase, Phases};
+use crate::server::{self, Intake};
+use crate::telemetry::log::LogGuard;
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::recent::RecentErrors;
+use crate::upstream::{self, Roots, TlsError};
+
+use drain::{Signals, drain};
+use worker::Shared;
+
+mod drain;
+mod worker;
+
+/// A process whose listeners are bound, and who serves nobody yet.
+#[derive(Debug)]
+pub struct App {
+    config: Config,
+    runtime: Runtime,
+    listener: TcpListener,
+    admin_listener: TcpListener,
+    tls: Arc<ClientConfig>,
+    roots: Roots,
+    metrics: Arc<Metrics>,
+}
+
+/// Where a process can be reached.
+#[derive(Debug, Clone, Copy)]
+pub struct Addresses {
+    /// For applications.
+    pub listen: SocketAddr,
+    /// For probes and Prometheus.
+    pub admin: SocketAddr,
+}
+
+/// Why a process could not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// A listener cannot be bound: the setting, the address, the system's word.
+    Bind(&'static str, SocketAddr, io::Error),
+    /// The CA file is of no use.
+    Tls(TlsError),
+    /// The system gives no thread, timer or signal.
+    System(io::Error),
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// Told to, and everything in flight was finished.
+    Drained,
+    /// Told to, and this many calls were cut.
+    Cut(usize),
+    /// A thread or task that must not end did.
+    Died,
+}
+
+impl App {
+    /// Takes what can fail at start: sockets, the CA file, a runtime.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn bind(config: Config, log: &LogGuard) -> Result<Self, StartError> {
+        let (tls, roots) = upstream::client_config(config.upstream.ca_file.as_deref())?;
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(2) // one look at the credentials at a time
+            .build()?;
+        let bind = |setting, address| {
+            server::bind(address).map_err(|error| StartError::Bind(setting, address, error))
+        };
+        let listener = bind("listen.address", config.listen.address)?;
+        let admin_listener = bind("admin.address", config.admin.address)?;
+        let metrics = Metrics::new(config.limits.workers, log.dropped_lines());
+        Ok(Self { config, runtime, listener, admin_listener, tls, roots, metrics })
+    }
+
+    /// Where it will be reached; real ports, also where the configuration says 0.
+    ///
+    /// # Errors
+    /// If the system does not tell.
+    pub fn addresses(&self) -> io::Result<Addresses> {
+        Ok(Addresses {
+            listen: self.listener.local_addr()?,
+            admin: self.admin_listener.local_addr()?,
+        })
+    }
+
+    /// Serves until SIGTERM or SIGINT, then drains; a second signal cuts what is in flight.
+    ///
+    /// # Errors
+    /// [`StartError`], if a thread or a signal cannot be had.
+    pub fn run(self) -> Result<Ended, StartError> {
+        let addresses = self.addresses()?;
+        let Self { config, runtime, listener, admin_listener, tls, roots, metrics } = self;
+        let ended = LocalSet::new().block_on(&runtime, async move {
+            let mut signals = Signals::new()?;
+            let credentials = Arc::new(Store::default());
+            let recent = Arc::new(RecentErrors::default());
+            let (life, phases) = Lifecycle::starting();
+            let (admin_life, admin_phases) = Lifecycle::starting();
+
+            // Before anybody is served, so that the first call finds a pair.
+            let mut watcher =
+                Watcher::new(Arc::clone(&credentials), Arc::clone(&metrics), &config.credentials);
+            watcher.look(false).await;
+
+            let shared =
+                Shared { config: &config, tls, credentials: &credentials, recent: &recent };
+            let (mut workers, pulses) = worker::start(&shared, listener, &metrics, &phases)?;
+            let admin = Arc::new(Admin {
+                phases: phases.clone(),
+                pulses,
+                credentials,
+                ready_without_credentials: config.admin.ready_without_credentials,
+                metrics: Arc::clone(&metrics),
+                recent,
+                upstream: config.upstream.origin.to_string(),
+                started: SystemTime::now(),
+            });
+            let mut tasks = JoinSet::new();
+            tasks.spawn_local(serve_admin(admin_listener, admin, config.limits, admin_phases)?);
+            tasks.spawn_local(async move { drop(watcher.run().await) });
+
+            life.advance(Phase::Serving);
+            tracing::info!(
+                version = env!("CARGO_PKG_VERSION"),
+                listen = %addresses.listen,
+                admin = %addresses.admin,
+                upstream = %config.upstream.origin,
+                %roots,
+                workers = config.limits.workers,
+                "serving"
+            );
+            tokio::select! {
+                () = signals.next() => {}
+                _ = workers.join_next() => return Ok(died("a worker")),
+                _ = tasks.join_next() => return Ok(died("a task of the main thread")),
+            }
+            let ended = drain(&life, &config, &metrics, &mut signals, &mut workers).await;
+            admin_life.advance(Phase::Aborting);
+            Ok(ended)
+        });
+        // A lookup or a read that the system never answers must not hold up the end.
+        runtime.shutdown_background();
+        ended
+    }
+}
+
+/// Says what ended that must not.
+fn died(what: &'static str) -> Ended {
+    tracing::error!(what, "ended although it must not");
+    Ended::Died
+}
+
+fn serve_admin(
+    listener: TcpListener,
+    admin: Arc<Admin>,
+    limits: Limits,
+    phases: Phases,
+) -> io::Result<impl Future<Output = ()>> {
+    /// Probes and a few scrapes; of its own, so that applications cannot use them up.
+    const CONNECTIONS: usize = 64;
+    let intake = Intake::alone(listener, CONNECTIONS)?;
+    let options = server::Options { limits: worker::limits_of(&limits), tls: None, metrics: None };
+    let service = service_fn(move |request| Arc::clone(&admin).handle(request));
+    Ok(async move {
+        let _cut = server::serve(intake, service, options, phases).await;
+    })
+}
+
+impl StartError {
+    /// Whether the configuration is at fault, and not the machine.
+    pub fn is_configuration(&self) -> bool {
+        match self {
+            Self::Tls(_) => true,
+            Self::Bind(..) | Self::System(_) => false,
+        }
+    }
+}
+
+impl From<io::Error> for StartError {
+    fn from(error: io::Error) -> Self {
+        Self::System(error)
+    }
+}
+
+impl From<TlsError> for StartError {
+    fn from(error: TlsError) -> Self {
+        Self::Tls(error)
+    }
+}
+
+impl std::error::Error for StartError {}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bind(setting, address, error) if error.kind() == io::ErrorKind::AddrInUse => {
+                write!(
+                    f,
+                    "{setting}: {address} is in use: another process listens there; stop it, or \
+                     choose another port with --set {setting}=127.0.0.1:PORT (dev: --port)"
+                )
+            }
+            Self::Bind(setting, address, error) => {
+                write!(f, "{setting}: cannot listen on {address}: {error}")
+            }
+            Self::Tls(error) => write!(f, "{error}"),
+            Self::System(error) => write!(f, "the system refuses: {error}"),
+        }
+    }
+}

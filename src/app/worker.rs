@@ -1,0 +1,159 @@
+//! Threads that serve calls: the first accepts, and hands on what the others have less of.
+
+use std::io;
+use std::net::TcpListener;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread;
+
+use hyper::service::service_fn;
+use rustls::ClientConfig;
+use tokio::runtime::Builder;
+use tokio::sync::{Semaphore, oneshot};
+use tokio::task::{JoinSet, LocalSet};
+
+use crate::config::{Config, Limits};
+use crate::credentials::Store;
+use crate::lifecycle::{Heart, Phases, Pulse, heart};
+use crate::proxy::{Parts, Proxy};
+use crate::server::{self, Drained, Intake, Load, Peer};
+use crate::telemetry::metrics::{Metrics, WorkerMetrics};
+use crate::telemetry::recent::RecentErrors;
+use crate::upstream::Client;
+
+/// The workers' ends; an error means that the worker's thread died.
+pub(super) type Workers = JoinSet<Result<Drained, oneshot::error::RecvError>>;
+
+/// What every worker gets.
+pub(super) struct Shared<'a> {
+    pub(super) config: &'a Config,
+    pub(super) tls: Arc<ClientConfig>,
+    pub(super) credentials: &'a Arc<Store>,
+    pub(super) recent: &'a Arc<RecentErrors>,
+}
+
+/// Starts all of them.
+pub(super) fn start(
+    shared: &Shared<'_>,
+    listener: TcpListener,
+    metrics: &Metrics,
+    phases: &Phases,
+) -> io::Result<(Workers, Vec<Pulse>)> {
+    let (mut workers, mut pulses, mut peers) = (JoinSet::new(), Vec::new(), Vec::new());
+    let mut listener = Some(listener);
+    // The last one first, so that the accepting worker knows its peers.
+    for (index, metrics) in metrics.workers().iter().enumerate().rev() {
+        let entrance = if index == 0 {
+            Entrance::Listener(listener.take(), std::mem::take(&mut peers))
+        } else {
+            let (intake, peer) = Intake::handed();
+            peers.push(peer);
+            Entrance::Handed(intake)
+        };
+        let (heart, pulse) = heart();
+        pulses.push(pulse);
+        let (report, ended) = oneshot::channel();
+        let worker = Worker {
+            config: shared.config.clone(),
+            tls: Arc::clone(&shared.tls),
+            credentials: Arc::clone(shared.credentials),
+            recent: Arc::clone(shared.recent),
+            metrics: Arc::clone(metrics),
+            heart,
+            phases: phases.clone(),
+        };
+        // Its end is told through `report`, also when it panics: then nobody sends.
+        thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+            match worker.run(entrance) {
+                Ok(drained) => drop(report.send(drained)),
+                Err(error) => tracing::error!(%error, "a worker could not start"),
+            }
+        })?;
+        workers.spawn_local(ended);
+    }
+    pulses.reverse();
+    Ok((workers, pulses))
+}
+
+/// Where a worker's connections come from.
+enum Entrance {
+    Listener(Option<TcpListener>, Vec<Peer>),
+    Handed(Intake),
+}
+
+/// One thread that serves calls.
+struct Worker {
+    config: Config,
+    tls: Arc<ClientConfig>,
+    credentials: Arc<Store>,
+    recent: Arc<RecentErrors>,
+    metrics: Arc<WorkerMetrics>,
+    heart: Heart,
+    phases: Phases,
+}
+
+impl Worker {
+    fn run(self, entrance: Entrance) -> io::Result<Drained> {
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(4) // name lookups
+            .build()?;
+        let drained = LocalSet::new().block_on(&runtime, async move {
+            let intake = entrance.open(self.config.limits.connections)?;
+            let client = Client::new(&self.config.upstream, self.tls, Arc::clone(&self.metrics));
+            let proxy = Rc::new(Proxy::new(Parts {
+                credentials: self.credentials,
+                client: Rc::clone(&client),
+                policy: self.config.policy,
+                body_progress: self.config.limits.body_progress,
+                metrics: Arc::clone(&self.metrics),
+                recent: self.recent,
+                log_access: self.config.log.access,
+            }));
+            let service = service_fn(move |request| {
+                let proxy = Rc::clone(&proxy);
+                async move { proxy.handle(request).await }
+            });
+            let options = server::Options {
+                limits: limits_of(&self.config.limits),
+                tls: None,
+                metrics: Some(self.metrics),
+            };
+            let serving = server::serve(intake, service, options, self.phases);
+            let beside = async { tokio::join!(self.heart.beat(), client.keep_trimmed()) };
+            let mut serving = std::pin::pin!(serving);
+            tokio::select! {
+                drained = &mut serving => Ok(drained),
+                _ = beside => Ok(serving.await),
+            }
+        });
+        runtime.shutdown_background();
+        drained
+    }
+}
+
+impl Entrance {
+    fn open(self, connections: usize) -> io::Result<Intake> {
+        match self {
+            Self::Handed(intake) => Ok(intake),
+            Self::Listener(None, _) => Err(io::Error::other("the listener is taken")),
+            Self::Listener(Some(listener), peers) => Ok(Intake::Listener {
+                listener: tokio::net::TcpListener::from_std(listener)?,
+                slots: Arc::new(Semaphore::new(connections)),
+                load: Load::default(),
+                peers,
+            }),
+        }
+    }
+}
+
+/// What callers may take up, as the server wants to know it.
+pub(super) fn limits_of(limits: &Limits) -> server::Limits {
+    server::Limits {
+        head_size: limits.head_size,
+        header_count: limits.header_count,
+        head_deadline: limits.head_deadline,
+        write_progress: limits.body_progress,
+        idle: limits.idle,
+    }
+}
