@@ -104,6 +104,7 @@ impl Watcher {
             }
             Err(_) => Err(Problem::Stuck(self.directory.clone())),
         };
+        tracing::trace!(told, "looked at the credentials' files");
         match found {
             Ok(Some(pair)) => {
                 let result = self.store.publish(pair, now);

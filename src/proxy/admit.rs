@@ -36,7 +36,7 @@ pub enum Length {
 /// Judges a head.
 ///
 /// # Errors
-/// [`Reject`]; nothing was sent then.
+/// `Reject`; nothing was sent then.
 pub fn admit(head: Parts, body: &impl Body, policy: &Policy) -> Result<Admitted, Reject> {
     let Parts { method, uri, version, headers, .. } = head;
     if method == Method::CONNECT || method == Method::TRACE {

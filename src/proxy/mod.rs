@@ -1,8 +1,8 @@
 //! The life of a call, top to bottom: credentials → admit → strip → inject → send → respond.
 //!
 //! The order is held by types: `inject` takes only what `strip` returns, `strip` only what `admit`
-//! returns, and [`send::Upstream`] takes only what `inject` returns. Whatever goes wrong on the
-//! way is a [`Reject`], which knows its answer.
+//! returns, and `send::Upstream` takes only what `inject` returns. Whatever goes wrong on the
+//! way is a `Reject`, which knows its answer.
 
 use std::rc::Rc;
 use std::sync::Arc;

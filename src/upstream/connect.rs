@@ -59,7 +59,12 @@ impl Connector {
         let counted = Counted { socket, left: Arc::clone(&left) };
         let handshake = self.tls.connect(self.server_name.clone(), counted);
         match timeout(self.deadlines.tls_handshake, handshake).await {
-            Ok(Ok(stream)) => Ok((stream, left)),
+            Ok(Ok(stream)) => {
+                let (socket, tls) = stream.get_ref();
+                let peer = socket.socket.peer_addr().ok();
+                tracing::debug!(?peer, version = ?tls.protocol_version(), "connected to InnoPaaS");
+                Ok((stream, left))
+            }
             Ok(Err(error)) if is_about_the_certificate(&error) => {
                 Err(Error::unsent(Kind::CertificateRefused, error))
             }
@@ -187,5 +192,49 @@ impl AsyncWrite for Counted {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, Raw};
+    use crate::telemetry::code::Sent;
+
+    fn connector() -> Connector {
+        let config = Config::from_raw(Raw::defaults()).unwrap().upstream;
+        let (tls, _) = super::super::client_config(None).unwrap();
+        Connector::new(&config.origin, tls, config.deadlines)
+    }
+
+    async fn error(connector: &Connector) -> Error {
+        connector.connect().await.map(drop).unwrap_err()
+    }
+
+    #[tokio::test]
+    async fn a_name_that_cannot_be_looked_up_is_named_and_nothing_was_sent() {
+        let mut connector = connector();
+        connector.host = "no\0name".to_owned(); // refused before any name server is asked
+        let error = error(&connector).await;
+        assert_eq!((error.kind, error.sent), (Kind::ResolveFailed, Sent::No));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn lookups_that_hang_keep_the_next_one_waiting_no_longer_than_its_deadline() {
+        let connector = connector();
+        let _hanging = connector.lookups.acquire_many(4).await.unwrap();
+        let error = error(&connector).await;
+        assert_eq!((error.kind, error.sent), (Kind::ResolveTimeout, Sent::No));
+    }
+
+    #[tokio::test]
+    async fn an_address_that_refuses_gives_way_to_the_next_one_at_once() {
+        let refusing = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let stream = race(vec![refusing, address]).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), address);
+        let error = race(vec![refusing, refusing]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
     }
 }

@@ -116,6 +116,7 @@ impl Client {
                 // Closed by the upstream while it was unused: not one byte left.
                 Err(Failed::Unsent(returned)) if from_pool => {
                     self.metrics.repeated();
+                    tracing::debug!("a kept connection had closed; the request goes to another");
                     request = *returned;
                 }
                 Err(Failed::Unsent(_)) => {
