@@ -60,7 +60,6 @@ fn steps(criterion: &mut Criterion) {
     let (policy, credentials) = (policy(), credentials());
     let host = HeaderValue::from_static("api.innopaas.com");
     let metrics = Arc::new(WorkerMetrics::default());
-    let one_record = record(&metrics);
 
     criterion.bench_function("admit", |bencher| {
         bencher.iter_batched(
@@ -79,7 +78,7 @@ fn steps(criterion: &mut Criterion) {
     criterion.bench_function("inject", |bencher| {
         bencher.iter_batched(
             || admit(head(), &body(), &policy).unwrap().strip(&policy),
-            |stripped| stripped.inject(&credentials, &host, &one_record),
+            |stripped| stripped.inject(&credentials, &host, None),
             BatchSize::SmallInput,
         );
     });

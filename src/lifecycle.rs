@@ -83,7 +83,7 @@ pub struct Heart(mpsc::Receiver<oneshot::Sender<()>>);
 
 /// A worker's heart, and how it is felt from outside.
 pub fn heart() -> (Heart, Pulse) {
-    /// Questions that may wait for an answer; more are taken for a no.
+    /// Questions that may wait for an answer; whoever asks more waits to ask.
     const WAITING: usize = 16;
     let (sender, receiver) = mpsc::channel(WAITING);
     (Heart(receiver), Pulse(sender))
@@ -103,7 +103,8 @@ impl Pulse {
     pub async fn is_felt(&self) -> bool {
         const PATIENCE: Duration = Duration::from_secs(1);
         let (reply, answer) = oneshot::channel();
-        self.0.try_send(reply).is_ok() && matches!(timeout(PATIENCE, answer).await, Ok(Ok(())))
+        let asked = async { self.0.send(reply).await.is_ok() && answer.await.is_ok() };
+        timeout(PATIENCE, asked).await.unwrap_or(false)
     }
 }
 

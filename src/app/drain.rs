@@ -21,54 +21,58 @@ pub(super) async fn drain(
     signals: &mut Signals,
     workers: &mut Workers,
 ) -> Ended {
-    /// For workers to notice that they must stop at once.
-    const ABORT: Duration = Duration::from_secs(1);
+    /// For workers to notice that they must stop at once; longer than a connection may linger.
+    const ABORT: Duration = Duration::from_secs(3);
     let (minimum, maximum) = (config.drain.minimum, config.drain.maximum);
     tracing::info!(?minimum, ?maximum, "draining");
     life.advance(Phase::Draining);
+    let mut sum = Sum::default();
     let finished = async {
         sleep(minimum).await;
         life.advance(Phase::Closing);
-        join_all(workers).await
+        sum.add_all(workers).await;
     };
     let finished = tokio::select! {
-        finished = timeout(maximum, finished) => finished.ok(),
-        () = signals.next() => None,
+        finished = timeout(maximum, finished) => finished.is_ok(),
+        () = signals.next() => false,
     };
-    let finished = if finished.is_some() {
-        finished
-    } else {
+    if !finished {
         metrics.cutting();
         life.advance(Phase::Aborting);
-        timeout(ABORT, join_all(workers)).await.ok()
-    };
-    match finished {
-        Some(Some(Drained { cut: 0 })) => {
+        if timeout(ABORT, sum.add_all(workers)).await.is_err() {
+            tracing::error!("a worker hangs; what it had in flight is cut");
+            sum.cut += 1;
+        }
+    }
+    match sum {
+        Sum { died: true, .. } => died("a worker"),
+        Sum { cut: 0, .. } => {
             tracing::info!("drained");
             Ended::Drained
         }
-        Some(Some(Drained { cut })) => {
+        Sum { cut, .. } => {
             tracing::warn!(cut, "calls were cut at the end of the drain");
             Ended::Cut(cut)
-        }
-        Some(None) => died("a worker"),
-        None => {
-            tracing::error!("a worker hangs; what it had in flight is cut");
-            Ended::Cut(1)
         }
     }
 }
 
-/// What became of all workers; `None` if one died.
-async fn join_all(workers: &mut Workers) -> Option<Drained> {
-    let mut sum = Some(Drained::default());
-    while let Some(ended) = workers.join_next().await {
-        sum = match (sum, ended) {
-            (Some(sum), Ok(Ok(drained))) => Some(Drained { cut: sum.cut + drained.cut }),
-            (_, _) => None,
-        };
+/// What became of the workers that have ended.
+#[derive(Debug, Default)]
+struct Sum {
+    cut: usize,
+    died: bool,
+}
+
+impl Sum {
+    async fn add_all(&mut self, workers: &mut Workers) {
+        while let Some(ended) = workers.join_next().await {
+            match ended {
+                Ok(Ok(Drained { cut })) => self.cut += cut,
+                Ok(Err(_)) | Err(_) => self.died = true,
+            }
+        }
     }
-    sum
 }
 
 /// SIGTERM and SIGINT, which mean the same.

@@ -6,12 +6,14 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use std::{fmt, io};
 
 use hyper::service::service_fn;
+use rustix::process::{Resource, getrlimit, setrlimit};
 use rustls::ClientConfig;
 use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::{JoinSet, LocalSet};
 
 use crate::admin::Admin;
@@ -79,6 +81,7 @@ impl App {
     /// # Errors
     /// [`StartError`].
     pub fn bind(config: Config, log: &LogGuard) -> Result<Self, StartError> {
+        raise_descriptor_limit(config.limits.connections);
         let (tls, roots) = upstream::client_config(config.upstream.ca_file.as_deref())?;
         let runtime = Builder::new_current_thread()
             .enable_all()
@@ -113,6 +116,7 @@ impl App {
         let Self { config, runtime, listener, admin_listener, tls, roots, metrics } = self;
         let ended = LocalSet::new().block_on(&runtime, async move {
             let mut signals = Signals::new()?;
+            let hangup = signal(SignalKind::hangup())?;
             let credentials = Arc::new(Store::default());
             let recent = Arc::new(RecentErrors::default());
             let (life, phases) = Lifecycle::starting();
@@ -121,7 +125,7 @@ impl App {
             // Before anybody is served, so that the first call finds a pair.
             let mut watcher =
                 Watcher::new(Arc::clone(&credentials), Arc::clone(&metrics), &config.credentials);
-            watcher.look(false).await;
+            watcher.look().await;
 
             let shared =
                 Shared { config: &config, tls, credentials: &credentials, recent: &recent };
@@ -138,7 +142,7 @@ impl App {
             });
             let mut tasks = JoinSet::new();
             tasks.spawn_local(serve_admin(admin_listener, admin, config.limits, admin_phases)?);
-            tasks.spawn_local(async move { drop(watcher.run().await) });
+            tasks.spawn_local(async move { match watcher.run(hangup).await {} });
 
             life.advance(Phase::Serving);
             tracing::info!(
@@ -165,6 +169,23 @@ impl App {
     }
 }
 
+/// Each call takes one descriptor towards its caller and one towards InnoPaaS; the usual soft
+/// limit of 1,024 is for programs that use `select`.
+fn raise_descriptor_limit(connections: usize) {
+    /// Listeners, files, name lookups, the admin endpoints.
+    const OTHERS: usize = 320;
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    let _ = setrlimit(Resource::Nofile, limit); // what holds is read again
+    let wanted = 2 * connections + OTHERS;
+    match getrlimit(Resource::Nofile).current.map(usize::try_from) {
+        Some(Ok(allowed)) if allowed < wanted => {
+            tracing::warn!(allowed, wanted, "too few file descriptors for limits.connections");
+        }
+        Some(_) | None => {}
+    }
+}
+
 /// Says what ended that must not.
 fn died(what: &'static str) -> Ended {
     tracing::error!(what, "ended although it must not");
@@ -177,10 +198,18 @@ fn serve_admin(
     limits: Limits,
     phases: Phases,
 ) -> io::Result<impl Future<Output = ()>> {
-    /// Probes and a few scrapes; of its own, so that applications cannot use them up.
-    const CONNECTIONS: usize = 64;
+    /// Probes and scrapes; of its own, so that applications cannot use them up.
+    const CONNECTIONS: usize = 256;
+    /// Whoever reaches the pod's address can take up these connections, but not for long.
+    const SHORT: Duration = Duration::from_secs(3);
     let intake = Intake::alone(listener, CONNECTIONS)?;
-    let options = server::Options { limits: worker::limits_of(&limits), tls: None, metrics: None };
+    let limits = server::Limits {
+        head_deadline: SHORT,
+        write_progress: SHORT,
+        idle: SHORT,
+        ..worker::limits_of(&limits)
+    };
+    let options = server::Options { limits, tls: None, metrics: None };
     let service = service_fn(move |request| Arc::clone(&admin).handle(request));
     Ok(async move {
         let _cut = server::serve(intake, service, options, phases).await;

@@ -100,12 +100,18 @@ impl Worker {
             .build()?;
         let drained = LocalSet::new().block_on(&runtime, async move {
             let intake = entrance.open(self.config.limits.connections)?;
-            let client = Client::new(&self.config.upstream, self.tls, Arc::clone(&self.metrics));
+            let client = Client::new(
+                &self.config.upstream,
+                &self.config.limits,
+                self.tls,
+                Arc::clone(&self.metrics),
+            );
             let proxy = Rc::new(Proxy::new(Parts {
                 credentials: self.credentials,
                 client: Rc::clone(&client),
                 policy: self.config.policy,
-                body_progress: self.config.limits.body_progress,
+                limits: self.config.limits,
+                forward_request_id: self.config.upstream.forward_request_id,
                 metrics: Arc::clone(&self.metrics),
                 recent: self.recent,
                 log_access: self.config.log.access,

@@ -3,6 +3,7 @@
 //! Results are printed on standard output, problems and logs on standard error.
 
 use std::ffi::OsString;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
@@ -107,7 +108,11 @@ fn hide_panic_messages() {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         let thread = std::thread::current();
         let thread = thread.name().unwrap_or_default();
-        tracing::error!(place, thread, "panicked; the message is withheld");
-        eprintln!("innopaas-proxy: {thread} panicked at {place}; the message is withheld");
+        if tracing::dispatcher::has_been_set() {
+            tracing::error!(place, thread, "panicked; the message is withheld");
+        } else {
+            // `eprintln!` would panic again if nobody can read it.
+            let _ = writeln!(io::stderr(), "innopaas-proxy: {thread} panicked at {place}");
+        }
     }));
 }

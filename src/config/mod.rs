@@ -53,16 +53,14 @@ pub struct Upstream {
     pub origin: Origin,
     /// The only authorities to trust; `None` means the platform's.
     pub ca_file: Option<PathBuf>,
+    /// Whether `X-Request-Id` goes there as well.
+    pub forward_request_id: bool,
     /// How long each step may take.
     pub deadlines: Deadlines,
     /// How long an unused connection is kept.
     pub pool_idle: Duration,
     /// How many unused connections a worker keeps.
     pub pool_max_idle: usize,
-    /// Size of an answer's head, in bytes.
-    pub head_size: usize,
-    /// Header lines in an answer.
-    pub header_count: usize,
 }
 
 /// How long each step towards InnoPaaS may take.
@@ -92,7 +90,7 @@ pub struct Credentials {
 /// What may pass, and how it must look.
 #[derive(Debug, Clone)]
 pub struct Policy {
-    /// Lower-case host names a caller may use, the upstream's own among them.
+    /// Lower-case host names a caller may use, the upstream's and the listener's among them.
     pub allowed_hosts: Vec<String>,
     /// Paths that take `multipart/form-data`.
     pub upload_paths: Vec<PathPattern>,
@@ -100,12 +98,6 @@ pub struct Policy {
     pub rewrite: Vec<String>,
     /// Whether the older scheme's headers pass.
     pub keep_signature_headers: bool,
-    /// Whether `X-Request-Id` goes upstream.
-    pub forward_request_id: bool,
-    /// Largest request body, in bytes.
-    pub json_body: u64,
-    /// Largest request body on an upload path, in bytes.
-    pub upload_body: u64,
 }
 
 /// Bounds on what applications may take up.
@@ -115,10 +107,14 @@ pub struct Limits {
     pub workers: usize,
     /// Connections at a time.
     pub connections: usize,
-    /// Size of a request's head, in bytes.
+    /// Size of a head, in bytes, in either direction.
     pub head_size: usize,
-    /// Header lines in a request.
+    /// Header lines, in either direction.
     pub header_count: usize,
+    /// Largest request body, in bytes.
+    pub json_body: u64,
+    /// Largest request body on an upload path, in bytes.
+    pub upload_body: u64,
     /// How long a head may take from its first byte.
     pub head_deadline: Duration,
     /// How long a body may stand still at the application.

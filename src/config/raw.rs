@@ -131,7 +131,12 @@ impl Raw {
     }
 
     fn section(&mut self, text: &str, above: &[&str], entries: &serde_yaml::Mapping) {
+        /// Enough to see that this is no configuration of ours.
+        const PROBLEMS: usize = 50;
         for (key, value) in entries {
+            if self.problems.len() >= PROBLEMS {
+                return;
+            }
             let Some(key) = key.as_str() else {
                 self.file_problem(locate::line(text, above), "has a name here that is not a text");
                 continue;
@@ -139,7 +144,9 @@ impl Raw {
             let here: Vec<&str> = above.iter().copied().chain([key]).collect();
             let path = here.join(".");
             let place = Place::File(locate::line(text, &here));
-            if let Some(setting) = ALL.iter().find(|setting| setting.path == path) {
+            if key.contains('.') {
+                self.unknown(place, &path); // the dots of a path stand for indentation
+            } else if let Some(setting) = ALL.iter().find(|setting| setting.path == path) {
                 self.file_value(setting, value, place);
             } else if !ALL.iter().any(|setting| is_below(setting.path, &path)) {
                 self.unknown(place, &path);

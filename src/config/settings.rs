@@ -52,7 +52,7 @@ settings! {
     LISTEN_ADDRESS "listen.address" One("127.0.0.1:7253"),
         "Where the application sends its calls; a loopback address, because whoever reaches it can spend money.";
     LISTEN_ALLOWED_HOSTS "listen.allowed_hosts" Many(&["localhost", "127.0.0.1", "[::1]"]),
-        "Host names a caller may use for the proxy, with any port; the upstream's own host is always one of them.";
+        "Host names a caller may use for the proxy, with any port; the upstream's own host and the address that is listened on are always among them.";
 
     UPSTREAM_ORIGIN "upstream.origin" One("https://api.innopaas.com"),
         "Where calls go: https, a host and perhaps a port, and nothing else.";
@@ -121,5 +121,5 @@ settings! {
     LOG_LEVEL "log.level" One("info"),
         "`error`, `warn`, `info`, `debug` or `trace`.";
     LOG_ACCESS "log.access" One("true"),
-        "Whether every call leaves one record in the log.";
+        "Whether every call leaves one record in the log, at level info.";
 }

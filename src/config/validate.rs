@@ -1,6 +1,6 @@
 //! Turns texts into a [`Config`], or into the list of everything that is wrong with them.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,9 +14,55 @@ use super::{
 
 pub(super) fn validate(raw: Raw) -> Result<Config, Problems> {
     let mut judge = Judge { raw };
-    // Read field by field in the order of the settings, so that problems come in that order.
+    // Every section is read before the first one that failed ends it all, and in the order of the
+    // settings, so that the problems come complete and in that order.
+    let listen = listen(&mut judge);
+    let upstream = upstream(&mut judge);
+    let credentials = credentials(&mut judge);
+    let policy = policy(&mut judge);
+    let limits = limits(&mut judge);
+    let admin = admin(&mut judge);
+    let drain = drain(&mut judge);
+    let log = log(&mut judge);
+    if let (Some((listen, _)), Some(admin)) = (&listen, &admin)
+        && listen.address == admin.address
+        && listen.address.port() != 0
+    {
+        judge.problem(&s::ADMIN_ADDRESS, "must not be the address of listen.address");
+    }
+    let config = (|| {
+        let ((listen, mut allowed_hosts), upstream) = (listen?, upstream?);
+        allowed_hosts.push(upstream.origin.host().to_ascii_lowercase());
+        allowed_hosts.push(match listen.address.ip() {
+            IpAddr::V4(ip) => ip.to_string(),
+            IpAddr::V6(ip) => format!("[{ip}]"),
+        });
+        let policy = Policy { allowed_hosts, ..policy? };
+        let (credentials, limits, admin) = (credentials?, limits?, admin?);
+        Some(Config {
+            listen,
+            upstream,
+            credentials,
+            policy,
+            limits,
+            admin,
+            drain: drain?,
+            log: log?,
+        })
+    })();
+    match config {
+        Some(config) if judge.raw.problems.is_empty() => Ok(config),
+        _ => Err(Problems(judge.raw.problems)),
+    }
+}
+
+fn listen(judge: &mut Judge) -> Option<(Listen, Vec<String>)> {
     let address = judge.one(&s::LISTEN_ADDRESS, loopback);
     let allowed_hosts = judge.many(&s::LISTEN_ALLOWED_HOSTS, value::host_name);
+    Some((Listen { address: address? }, allowed_hosts?))
+}
+
+fn upstream(judge: &mut Judge) -> Option<Upstream> {
     let origin = judge.one(&s::UPSTREAM_ORIGIN, Origin::parse);
     let ca_file = judge.one(&s::UPSTREAM_CA_FILE, optional_path);
     let forward_request_id = judge.one(&s::UPSTREAM_FORWARD_REQUEST_ID, value::switch);
@@ -24,14 +70,45 @@ pub(super) fn validate(raw: Raw) -> Result<Config, Problems> {
     let connect = judge.one(&s::UPSTREAM_CONNECT, deadline);
     let tls_handshake = judge.one(&s::UPSTREAM_TLS_HANDSHAKE, deadline);
     let response_head = judge.one(&s::UPSTREAM_RESPONSE_HEAD, deadline);
-    let upstream_progress = judge.one(&s::UPSTREAM_BODY_PROGRESS, deadline);
+    let body_progress = judge.one(&s::UPSTREAM_BODY_PROGRESS, deadline);
     let pool_idle = judge.one(&s::UPSTREAM_POOL_IDLE, value::duration);
     let pool_max_idle = judge.one(&s::UPSTREAM_POOL_MAX_IDLE, |t| value::number(t, 0, 10_000));
+    Some(Upstream {
+        origin: origin?,
+        ca_file: ca_file?,
+        forward_request_id: forward_request_id?,
+        deadlines: Deadlines {
+            resolve: resolve?,
+            connect: connect?,
+            tls_handshake: tls_handshake?,
+            response_head: response_head?,
+            body_progress: body_progress?,
+        },
+        pool_idle: pool_idle?,
+        pool_max_idle: pool_max_idle?,
+    })
+}
+
+fn credentials(judge: &mut Judge) -> Option<Credentials> {
     let directory = judge.one(&s::CREDENTIALS_DIRECTORY, path);
     let poll = judge.one(&s::CREDENTIALS_POLL, deadline);
+    Some(Credentials { directory: directory?, poll: poll? })
+}
+
+/// Without the hosts, which follow from other sections.
+fn policy(judge: &mut Judge) -> Option<Policy> {
     let upload_paths = judge.many(&s::POLICY_UPLOAD_PATHS, PathPattern::parse);
     let rewrite = judge.many(&s::POLICY_CONTENT_TYPE_REWRITE, value::media_type);
     let keep_signature_headers = judge.one(&s::POLICY_KEEP_SIGNATURE_HEADERS, value::switch);
+    Some(Policy {
+        allowed_hosts: Vec::new(),
+        upload_paths: upload_paths?,
+        rewrite: rewrite?,
+        keep_signature_headers: keep_signature_headers?,
+    })
+}
+
+fn limits(judge: &mut Judge) -> Option<Limits> {
     let workers = judge.one(&s::LIMITS_WORKERS, |t| value::number(t, 1, 64));
     let connections = judge.one(&s::LIMITS_CONNECTIONS, |t| value::number(t, 1, 1_000_000));
     let head_size = judge.one(&s::LIMITS_HEAD_SIZE, head_size);
@@ -41,80 +118,40 @@ pub(super) fn validate(raw: Raw) -> Result<Config, Problems> {
     let head_deadline = judge.one(&s::LIMITS_HEAD_DEADLINE, deadline);
     let body_progress = judge.one(&s::LIMITS_BODY_PROGRESS, deadline);
     let idle = judge.one(&s::LIMITS_IDLE, deadline);
-    let admin_address = judge.one(&s::ADMIN_ADDRESS, socket_address);
+    Some(Limits {
+        workers: workers?,
+        connections: connections?,
+        head_size: head_size?,
+        header_count: header_count?,
+        json_body: json_body?,
+        upload_body: upload_body?,
+        head_deadline: head_deadline?,
+        body_progress: body_progress?,
+        idle: idle?,
+    })
+}
+
+fn admin(judge: &mut Judge) -> Option<Admin> {
+    let address = judge.one(&s::ADMIN_ADDRESS, socket_address);
     let ready_without_credentials = judge.one(&s::ADMIN_READY_WITHOUT_CREDENTIALS, value::switch);
+    Some(Admin { address: address?, ready_without_credentials: ready_without_credentials? })
+}
+
+fn drain(judge: &mut Judge) -> Option<Drain> {
     let minimum = judge.one(&s::DRAIN_MINIMUM, value::duration);
     let maximum = judge.one(&s::DRAIN_MAXIMUM, value::duration);
+    let drain = Drain { minimum: minimum?, maximum: maximum? };
+    if drain.minimum > drain.maximum {
+        judge.problem(&s::DRAIN_MINIMUM, "must not be longer than drain.maximum");
+    }
+    Some(drain)
+}
+
+fn log(judge: &mut Judge) -> Option<Log> {
     let format = judge.one(&s::LOG_FORMAT, log_format);
     let level = judge.one(&s::LOG_LEVEL, log_level);
     let access = judge.one(&s::LOG_ACCESS, value::switch);
-
-    if let (Some(minimum), Some(maximum)) = (minimum, maximum)
-        && minimum > maximum
-    {
-        judge.problem(&s::DRAIN_MINIMUM, "must not be longer than drain.maximum");
-    }
-    if let (Some(listen), Some(admin)) = (address, admin_address)
-        && listen == admin
-        && listen.port() != 0
-    {
-        judge.problem(&s::ADMIN_ADDRESS, "must not be the address of listen.address");
-    }
-
-    // Every value is there exactly if no problem was found.
-    let config = (|| {
-        let origin = origin?;
-        let mut allowed_hosts = allowed_hosts?;
-        allowed_hosts.push(origin.host().to_ascii_lowercase());
-        let (head_size, header_count) = (head_size?, header_count?);
-        Some(Config {
-            listen: Listen { address: address? },
-            upstream: Upstream {
-                origin,
-                ca_file: ca_file?,
-                deadlines: Deadlines {
-                    resolve: resolve?,
-                    connect: connect?,
-                    tls_handshake: tls_handshake?,
-                    response_head: response_head?,
-                    body_progress: upstream_progress?,
-                },
-                pool_idle: pool_idle?,
-                pool_max_idle: pool_max_idle?,
-                head_size,
-                header_count,
-            },
-            credentials: Credentials { directory: directory?, poll: poll? },
-            policy: Policy {
-                allowed_hosts,
-                upload_paths: upload_paths?,
-                rewrite: rewrite?,
-                keep_signature_headers: keep_signature_headers?,
-                forward_request_id: forward_request_id?,
-                json_body: json_body?,
-                upload_body: upload_body?,
-            },
-            limits: Limits {
-                workers: workers?,
-                connections: connections?,
-                head_size,
-                header_count,
-                head_deadline: head_deadline?,
-                body_progress: body_progress?,
-                idle: idle?,
-            },
-            admin: Admin {
-                address: admin_address?,
-                ready_without_credentials: ready_without_credentials?,
-            },
-            drain: Drain { minimum: minimum?, maximum: maximum? },
-            log: Log { format: format?, level: level?, access: access? },
-        })
-    })();
-    match config {
-        Some(config) if judge.raw.problems.is_empty() => Ok(config),
-        _ => Err(Problems(judge.raw.problems)),
-    }
+    Some(Log { format: format?, level: level?, access: access? })
 }
 
 /// Applies a parser to what was written and takes note of what is wrong.
@@ -285,6 +322,14 @@ mod tests {
             let problems = check(&file).unwrap_err().join("\n");
             assert!(!problems.is_empty() && !problems.contains(secret), "{problems}");
         }
+    }
+
+    #[test]
+    fn a_path_as_a_name_and_a_flood_of_names_are_refused() {
+        let problems = check("log.level: warn").unwrap_err().join("\n");
+        assert!(problems.contains("line 1: log.level: there is no such setting"), "{problems}");
+        let flood = (0..5_000).fold(String::new(), |file, n| format!("{file}x{n}: 1\n"));
+        assert_eq!(check(&flood).unwrap_err().len(), 50);
     }
 
     #[test]

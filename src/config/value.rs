@@ -94,7 +94,7 @@ impl Origin {
                 let server_name = unbracketed(authority.host()).to_owned();
                 Ok(Self {
                     server_name: ServerName::try_from(server_name).map_err(|_| FORM)?,
-                    host_header: HeaderValue::from_str(authority.as_str()).map_err(|_| FORM)?,
+                    host_header: host_header(&authority).ok_or(FORM)?,
                     authority,
                 })
             }
@@ -126,6 +126,15 @@ impl Origin {
     pub fn host_header(&self) -> &HeaderValue {
         &self.host_header
     }
+}
+
+/// RFC 9110, section 7.2: without the port, if it is the scheme's own.
+fn host_header(authority: &Authority) -> Option<HeaderValue> {
+    let text = match authority.port_u16() {
+        Some(443) => authority.host(),
+        Some(_) | None => authority.as_str(),
+    };
+    HeaderValue::from_str(text).ok()
 }
 
 fn unbracketed(host: &str) -> &str {
@@ -231,6 +240,8 @@ mod tests {
         assert_eq!((origin.host(), origin.port()), ("api.innopaas.com", 443));
         let origin = Origin::parse("https://[::1]:8443/").unwrap();
         assert_eq!((origin.bare_host(), origin.port()), ("::1", 8443));
+        assert_eq!(origin.host_header(), "[::1]:8443");
+        assert_eq!(Origin::parse("https://a.example:443").unwrap().host_header(), "a.example");
         for wrong in [
             "http://api.innopaas.com",
             "api.innopaas.com",

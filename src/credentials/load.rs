@@ -6,10 +6,12 @@
 //! or a file moved meanwhile.
 
 use std::fmt;
-use std::fs::{self, File, Metadata};
+use std::fs::{self, Metadata, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
 
 use crate::secret::{MAX_LEN, Malformed, Secret};
 
@@ -79,31 +81,30 @@ pub(super) fn look(directory: &Path) -> Result<Stamp, Problem> {
     Ok(Stamp { directory: resolved, swapped_whole, files })
 }
 
+/// The two values, or what is wrong with them.
+pub(super) type Pair = Result<(Secret, Secret), Problem>;
+
 /// Reads both values as they stood in the files at one time.
 ///
 /// # Errors
 /// [`Problem`], if a file is missing, unreadable or malformed, or the files do not hold still.
-pub fn read_pair(directory: &Path) -> Result<(Secret, Secret), Problem> {
-    read(directory).map(|(pair, _)| pair)
+pub fn read_pair(directory: &Path) -> Pair {
+    read(directory)?.1
 }
 
-pub(super) fn read(directory: &Path) -> Result<((Secret, Secret), Stamp), Problem> {
+/// Reads the files in one state; that state, and what is to be said of their content.
+pub(super) fn read(directory: &Path) -> Result<(Stamp, Pair), Problem> {
     const ATTEMPTS: usize = 5;
-    let mut outcome = Err(Problem::Moving(directory.to_owned()));
     for _ in 0..ATTEMPTS {
-        let before = look(directory);
-        let pair = before.as_ref().map_err(Clone::clone).and_then(|stamp| {
-            let app_key = read_file(directory, stamp, APP_KEY_FILE);
-            let authorization = read_file(directory, stamp, AUTHORIZATION_FILE);
-            Ok((app_key?, authorization?))
-        });
+        let stamp = look(directory)?;
+        let pair = read_file(directory, &stamp, APP_KEY_FILE)
+            .and_then(|app_key| Ok((app_key, read_file(directory, &stamp, AUTHORIZATION_FILE)?)));
         // Whatever was found counts only if nothing moved while it was read.
-        if look(directory) == before {
-            return pair.and_then(|pair| Ok((pair, before?)));
+        if look(directory).is_ok_and(|after| after == stamp) {
+            return Ok((stamp, pair));
         }
-        outcome = Err(Problem::Moving(directory.to_owned()));
     }
-    outcome
+    Err(Problem::Moving(directory.to_owned()))
 }
 
 /// The directory that really holds the files, and whether it is replaced as a whole.
@@ -120,15 +121,21 @@ fn read_file(directory: &Path, stamp: &Stamp, name: &str) -> Result<Secret, Prob
     const ENOUGH: u64 = MAX_LEN as u64 + 3;
     let shown = || directory.join(name);
     let mut content = Vec::with_capacity(128);
-    File::open(stamp.directory.join(name))
-        .and_then(|file| file.take(ENOUGH).read_to_end(&mut content))
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(OFlags::NONBLOCK.bits().cast_signed()) // opening a pipe would wait for a writer
+        .open(stamp.directory.join(name))
         .map_err(|error| unreadable(shown(), &error))?;
+    if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
+        return Err(Problem::NotAFile(shown()));
+    }
+    file.take(ENOUGH).read_to_end(&mut content).map_err(|error| unreadable(shown(), &error))?;
     Secret::from_file_content(&content).map_err(|why| Problem::Malformed(shown(), why))
 }
 
 fn file_stamp(shown: PathBuf, metadata: &Metadata) -> Result<FileStamp, Problem> {
     if !metadata.is_file() {
-        return Err(Problem::NotAFile(shown)); // opening a pipe would wait for its writer
+        return Err(Problem::NotAFile(shown));
     }
     Ok(FileStamp {
         device: metadata.dev(),
@@ -202,11 +209,13 @@ mod tests {
         let mut read_pairs = 0;
         while !swapping.is_finished() {
             match read(&root) {
-                Ok(((app_key, authorization), _)) => {
+                Ok((_, pair)) => {
+                    let (app_key, authorization) = pair.unwrap();
                     assert!(app_key.same_as(&authorization));
                     read_pairs += 1;
                 }
-                Err(problem) => assert_eq!(problem, Problem::Moving(root.clone())),
+                Err(Problem::Moving(_) | Problem::Missing(_) | Problem::Directory(..)) => {}
+                Err(problem) => panic!("{problem}"),
             }
         }
         swapping.join().unwrap();

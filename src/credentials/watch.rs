@@ -1,10 +1,11 @@
 //! Notices that the files changed, and decides when what they hold may be used.
 
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::Signal;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -26,6 +27,9 @@ pub struct Watcher {
     memory: Memory,
     /// A look that the file system has not answered yet; there is never a second one.
     pending: Option<JoinHandle<Looked>>,
+    /// Whether the next look must read, whatever it sees: somebody said that the files are
+    /// complete, or the last word on them was that they could not be looked at.
+    told: bool,
 }
 
 /// What was seen before, for the decision when to read.
@@ -33,8 +37,8 @@ pub struct Watcher {
 struct Memory {
     /// The state of the files when they were last read.
     read: Option<Stamp>,
-    /// A newer state, seen once.
-    seen: Option<Stamp>,
+    /// A newer state, and since when it has been there.
+    seen: Option<(Stamp, Instant)>,
 }
 
 /// What a look at the files calls for.
@@ -46,6 +50,14 @@ enum Decision {
     Wait,
     /// What is there is complete.
     Read,
+}
+
+/// The time of a look.
+#[derive(Debug, Clone, Copy)]
+struct Now {
+    instant: Instant,
+    /// For how long the files are unchanged, by their own word.
+    still_for: Duration,
 }
 
 /// What came of one look.
@@ -64,47 +76,45 @@ impl Watcher {
             poll: config.poll,
             memory: Memory::default(),
             pending: None,
+            told: false,
         }
     }
 
     /// Looks at every poll, and at once on SIGHUP; ends never.
-    ///
-    /// # Errors
-    /// If the signal cannot be listened to.
-    pub async fn run(mut self) -> std::io::Result<std::convert::Infallible> {
-        let mut hangup = signal(SignalKind::hangup())?;
-        let mut tick = tokio::time::interval(self.poll);
+    pub async fn run(mut self, mut hangup: Signal) -> Infallible {
+        let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + self.poll, self.poll);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            let told = tokio::select! {
-                _ = tick.tick() => false,
-                _ = hangup.recv() => true,
-            };
-            self.look(told).await;
+            tokio::select! {
+                _ = tick.tick() => {}
+                _ = hangup.recv() => self.told = true,
+            }
+            self.look().await;
         }
     }
 
-    /// Looks once. `told` means that somebody says that the files are complete.
-    pub async fn look(&mut self, told: bool) {
+    /// Looks once.
+    pub async fn look(&mut self) {
+        let told = self.told;
         let looking = self.pending.get_or_insert_with(|| {
             let (directory, memory) = (self.directory.clone(), self.memory.clone());
             let poll = self.poll;
+            self.told = false;
             tokio::task::spawn_blocking(move || look_now(&directory, memory, poll, told))
         });
+        tracing::trace!(told, "looking at the credentials' files");
+        let stuck = || Problem::Stuck(self.directory.clone());
         let now = SystemTime::now();
         let found = match timeout(STUCK, looking).await {
-            Ok(Ok(looked)) => {
+            Ok(ended) => {
                 self.pending = None;
-                self.memory = looked.memory;
-                looked.found
+                ended.map_err(|_| stuck()).and_then(|looked| {
+                    self.memory = looked.memory;
+                    looked.found
+                })
             }
-            Ok(Err(_)) => {
-                self.pending = None;
-                Err(Problem::Stuck(self.directory.clone()))
-            }
-            Err(_) => Err(Problem::Stuck(self.directory.clone())),
+            Err(_) => Err(stuck()),
         };
-        tracing::trace!(told, "looked at the credentials' files");
         match found {
             Ok(Some(pair)) => {
                 let result = self.store.publish(pair, now);
@@ -112,6 +122,7 @@ impl Watcher {
             }
             Ok(None) => {}
             Err(problem) => {
+                self.told |= matches!(problem, Problem::Stuck(_));
                 if self.store.note(&problem, now) {
                     self.metrics.credentials.reload(Reload::Failed);
                     let keeps = self.store.report().generation;
@@ -137,21 +148,20 @@ fn announce(result: Reload, report: &Report, metrics: &CredentialMetrics, now: S
 /// The part that touches files; runs where blocking is allowed.
 fn look_now(directory: &Path, mut memory: Memory, poll: Duration, told: bool) -> Looked {
     let found = load::look(directory).and_then(|stamp| {
-        let still_for = age(&stamp, SystemTime::now());
-        match memory.decide(stamp, still_for, poll, told) {
+        let now = Now { instant: Instant::now(), still_for: age(&stamp, SystemTime::now()) };
+        match memory.decide(stamp, now, poll, told) {
             Decision::Keep | Decision::Wait => Ok(None),
-            Decision::Read => {
-                let read = load::read(directory);
-                memory.read = match &read {
-                    Ok((_, stamp)) => Some(stamp.clone()),
-                    Err(_) => load::look(directory).ok(), // not read again until it changes
-                };
-                read.map(|(pair, _)| Some(pair))
-            }
+            Decision::Read => load::read(directory).and_then(|(stamp, pair)| {
+                // What can be different next time although the files are the same is tried again.
+                let for_good = matches!(pair, Ok(_) | Err(Problem::Malformed(..)));
+                memory.read = for_good.then_some(stamp);
+                pair.map(Some)
+            }),
         }
     });
-    if found.is_err() && load::look(directory).is_err() {
-        memory = Memory::default(); // gone; when it comes back it is new
+    let gone = matches!(found, Err(Problem::Directory(..) | Problem::Missing(_)));
+    if gone {
+        memory = Memory::default(); // when it comes back it is new
     }
     Looked { memory, found }
 }
@@ -164,27 +174,26 @@ fn age(stamp: &Stamp, now: SystemTime) -> Duration {
 
 impl Memory {
     /// A directory that is swapped whole is complete when it appears. In a plain one, somebody
-    /// may be between the first file and the second: it must have stood still over two polls.
-    fn decide(
-        &mut self,
-        stamp: Stamp,
-        still_for: Duration,
-        poll: Duration,
-        told: bool,
-    ) -> Decision {
+    /// may be between the first file and the second: it must have stood still from one poll to the
+    /// next.
+    fn decide(&mut self, stamp: Stamp, now: Now, poll: Duration, told: bool) -> Decision {
         if self.read.as_ref() == Some(&stamp) && !told {
             self.seen = None;
             return Decision::Keep;
         }
         let swapped = match &self.read {
             Some(read) => read.directory != stamp.directory,
-            None => stamp.swapped_whole || still_for >= poll,
+            None => stamp.swapped_whole || now.still_for >= poll,
         };
-        if told || swapped || self.seen.as_ref() == Some(&stamp) {
+        let since = match &self.seen {
+            Some((seen, since)) if *seen == stamp => *since,
+            Some(_) | None => now.instant,
+        };
+        if told || swapped || now.instant.duration_since(since) >= poll {
             self.seen = None;
             Decision::Read
         } else {
-            self.seen = Some(stamp);
+            self.seen = Some((stamp, since));
             Decision::Wait
         }
     }
@@ -205,18 +214,25 @@ mod tests {
         load::look(directory).unwrap()
     }
 
+    /// So long after `start`, with files that changed just before.
+    fn after(start: Instant, milliseconds: u64) -> Now {
+        let instant = start + Duration::from_millis(milliseconds);
+        Now { instant, still_for: Duration::ZERO }
+    }
+
     #[test]
-    fn a_plain_directory_is_read_once_it_stood_still_over_two_polls() {
+    fn a_plain_directory_is_read_once_it_stood_still_from_one_poll_to_the_next() {
         let temp = tempfile::tempdir().unwrap();
+        let (mut memory, start) = (Memory::default(), Instant::now());
         let first = write(temp.path(), "k", "t");
-        let mut memory = Memory::default();
-        let young = Duration::ZERO;
-        assert_eq!(memory.decide(first.clone(), young, POLL, false), Decision::Wait);
+        assert_eq!(memory.decide(first.clone(), after(start, 0), POLL, false), Decision::Wait);
+        assert_eq!(memory.decide(first, after(start, 5), POLL, false), Decision::Wait);
         let second = write(temp.path(), "k", "longer");
-        assert_eq!(memory.decide(second.clone(), young, POLL, false), Decision::Wait);
-        assert_eq!(memory.decide(second.clone(), young, POLL, false), Decision::Read);
+        assert_eq!(memory.decide(second.clone(), after(start, 900), POLL, false), Decision::Wait);
+        assert_eq!(memory.decide(second.clone(), after(start, 1800), POLL, false), Decision::Wait);
+        assert_eq!(memory.decide(second.clone(), after(start, 1900), POLL, false), Decision::Read);
         memory.read = Some(second.clone());
-        assert_eq!(memory.decide(second, young, POLL, false), Decision::Keep);
+        assert_eq!(memory.decide(second, after(start, 9000), POLL, false), Decision::Keep);
     }
 
     #[test]
@@ -224,13 +240,27 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let plain = write(&temp.path().join("plain"), "k", "t");
         let other = write(&temp.path().join("other"), "k", "t");
-        let decide = |memory: &Memory, stamp: &Stamp, still_for, told| {
-            memory.clone().decide(stamp.clone(), still_for, POLL, told)
-        };
+        let (young, old) =
+            (after(Instant::now(), 0), Now { still_for: POLL, ..after(Instant::now(), 0) });
+        let decide =
+            |memory: &Memory, now, told| memory.clone().decide(plain.clone(), now, POLL, told);
         let fresh = Memory::default();
-        assert_eq!(decide(&fresh, &plain, POLL, false), Decision::Read);
-        assert_eq!(decide(&fresh, &plain, Duration::ZERO, true), Decision::Read);
+        assert_eq!(decide(&fresh, old, false), Decision::Read);
+        assert_eq!(decide(&fresh, young, true), Decision::Read);
         let read_other = Memory { read: Some(other), seen: None };
-        assert_eq!(decide(&read_other, &plain, Duration::ZERO, false), Decision::Read);
+        assert_eq!(decide(&read_other, young, false), Decision::Read);
+    }
+
+    #[test]
+    fn only_what_the_content_is_to_blame_for_is_not_read_again() {
+        let temp = tempfile::tempdir().unwrap();
+        write(temp.path(), "k", "not a token");
+        let looked = look_now(temp.path(), Memory::default(), POLL, true);
+        assert!(
+            matches!(looked.found, Err(Problem::Malformed(..))) && looked.memory.read.is_some()
+        );
+        fs::remove_file(temp.path().join(load::APP_KEY_FILE)).unwrap();
+        let looked = look_now(temp.path(), looked.memory, POLL, true);
+        assert!(matches!(looked.found, Err(Problem::Missing(_))) && looked.memory.read.is_none());
     }
 }

@@ -4,71 +4,44 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use tokio::time::timeout;
 
-use super::reject::Reject;
 use crate::telemetry::access::AccessRecord;
-use crate::telemetry::code::{Outcome, Sent};
-use crate::upstream::{BodyFault, Broken, RequestBody, ResponseBody};
+use crate::telemetry::code::Outcome;
+use crate::upstream::{self, BodyFault, Broken, Kind, RequestBody, ResponseBody};
 
 /// A declared body up to this size is waited for: it then leaves with the head in one TLS record,
 /// and a caller that breaks off in the middle has sent nothing. In bytes.
 const WAITED_FOR: u64 = 16 * 1024;
 
-/// Takes a caller's body: a small one whole, any other as it comes.
+/// Takes a caller's body: a small one whole and within `progress`, any other as it comes.
 pub(super) async fn take(
     incoming: Incoming,
     limit: u64,
     progress: Duration,
-) -> Result<RequestBody, Reject> {
+) -> Result<RequestBody, upstream::Error> {
+    let failed = |fault| upstream::Error::unsent(Kind::Body(fault), "");
     match incoming.size_hint().exact() {
-        Some(length) if length > limit => {
-            Err(Reject::Body { fault: BodyFault::TooLarge, sent: Sent::No })
-        }
-        Some(length) if length <= WAITED_FOR => whole(incoming, progress)
-            .await
-            .map(RequestBody::Whole)
-            .map_err(|fault| Reject::Body { fault, sent: Sent::No }),
+        Some(length) if length > limit => Err(failed(BodyFault::TooLarge)),
+        Some(length) if length <= WAITED_FOR => match timeout(progress, incoming.collect()).await {
+            Ok(Ok(body)) => Ok(RequestBody::Whole(body.to_bytes())),
+            Ok(Err(_)) => Err(failed(BodyFault::Broken)),
+            Err(_) => Err(failed(BodyFault::Stalled)),
+        },
         Some(_) | None => Ok(RequestBody::stream(incoming, limit, progress)),
     }
 }
 
-async fn whole(mut incoming: Incoming, progress: Duration) -> Result<Bytes, BodyFault> {
-    let (mut first, mut rest) = (Bytes::new(), BytesMut::new());
-    while !incoming.is_end_stream() {
-        let frame = match timeout(progress, incoming.frame()).await {
-            Ok(Some(Ok(frame))) => frame,
-            Ok(Some(Err(_))) => return Err(BodyFault::Broken),
-            Ok(None) => break,
-            Err(_) => return Err(BodyFault::Stalled),
-        };
-        match frame.into_data() {
-            Ok(data) if first.is_empty() => first = data,
-            Ok(data) => rest.extend_from_slice(&data),
-            Err(_trailers) => {}
-        }
-    }
-    if rest.is_empty() {
-        return Ok(first);
-    }
-    let mut all = BytesMut::with_capacity(first.len() + rest.len());
-    all.extend_from_slice(&first);
-    all.extend_from_slice(&rest);
-    Ok(all.freeze())
-}
-
 /// The body of an answer to the caller; holds the call's record until it is over.
-#[derive(Debug)]
 pub struct AnswerBody {
     content: AnswerContent,
     record: AccessRecord,
 }
 
-#[derive(Debug)]
 enum AnswerContent {
     /// InnoPaaS's, byte for byte.
     Passed(ResponseBody),

@@ -15,14 +15,12 @@ use super::request_id::X_REQUEST_ID;
 use crate::config::Policy;
 
 /// A request without anything that is ours to write.
-#[derive(Debug)]
 pub struct Stripped {
     pub(super) method: Method,
     pub(super) target: PathAndQuery,
     pub(super) headers: HeaderMap,
     pub(super) content: Content,
     pub(super) length: Length,
-    pub(super) forward_request_id: bool,
 }
 
 /// Names that never leave, folded: lower case, without `-` and `_`.
@@ -85,8 +83,7 @@ impl Admitted {
                 headers.append(name.clone(), value);
             }
         }
-        let forward_request_id = policy.forward_request_id;
-        Stripped { method, target, headers, content, length, forward_request_id }
+        Stripped { method, target, headers, content, length }
     }
 }
 

@@ -9,24 +9,23 @@ use super::content_type::{Content, JSON};
 use super::headers::Stripped;
 use super::request_id::X_REQUEST_ID;
 use crate::credentials::Credentials;
-use crate::telemetry::access::AccessRecord;
 
 /// The access key's header (InnoPaaS guide). Names are case-insensitive (RFC 9110, section 5.1).
 pub const APP_KEY: HeaderName = HeaderName::from_static("appkey");
 
 /// A request that InnoPaaS will accept as ours. Made here and nowhere else.
-#[derive(Debug)]
 pub struct Authenticated(Parts);
 
 impl Stripped {
-    /// Adds one consistent pair, `Host`, the content type and the framing, exactly once each.
+    /// Adds one consistent pair, `Host`, the content type and the framing, exactly once each, and
+    /// the request id if it is to be sent.
     pub fn inject(
         self,
         credentials: &Credentials,
         host: &HeaderValue,
-        record: &AccessRecord,
+        request_id: Option<&HeaderValue>,
     ) -> Authenticated {
-        let Self { method, target, mut headers, content, length, forward_request_id } = self;
+        let Self { method, target, mut headers, content, length } = self;
         headers.insert(header::HOST, host.clone());
         headers.insert(APP_KEY, credentials.app_key.expose().clone());
         headers.insert(header::AUTHORIZATION, credentials.authorization.expose().clone());
@@ -44,8 +43,8 @@ impl Stripped {
                 headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
             }
         }
-        if forward_request_id {
-            headers.insert(X_REQUEST_ID, record.request_id.clone());
+        if let Some(id) = request_id {
+            headers.insert(X_REQUEST_ID, id.clone());
         }
         let mut head = Request::new(()).into_parts().0;
         head.method = method;

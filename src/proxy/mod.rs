@@ -6,16 +6,15 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
 
-use crate::config::Policy;
-use crate::credentials::Store;
+use crate::config::{Limits, Policy};
+use crate::credentials::{Credentials, Store};
 use crate::server::Abort;
 use crate::telemetry::access::AccessRecord;
-use crate::telemetry::code::{Code, Outcome, Sent};
+use crate::telemetry::code::{Code, Outcome};
 use crate::telemetry::metrics::WorkerMetrics;
 use crate::telemetry::recent::RecentErrors;
 use crate::upstream;
@@ -43,7 +42,8 @@ pub struct Proxy {
     credentials: Arc<Store>,
     upstream: Upstream,
     policy: Policy,
-    body_progress: Duration,
+    limits: Limits,
+    forward_request_id: bool,
     request_ids: RequestIds,
     metrics: Arc<WorkerMetrics>,
     recent: Arc<RecentErrors>,
@@ -59,8 +59,10 @@ pub struct Parts {
     pub client: Rc<upstream::Client>,
     /// What may pass.
     pub policy: Policy,
-    /// How long a caller's body may stand still.
-    pub body_progress: Duration,
+    /// How large and how slow a caller's body may be.
+    pub limits: Limits,
+    /// Whether `X-Request-Id` goes upstream.
+    pub forward_request_id: bool,
     /// This worker's counters.
     pub metrics: Arc<WorkerMetrics>,
     /// Where errors are remembered for the status.
@@ -72,13 +74,22 @@ pub struct Parts {
 impl Proxy {
     /// A proxy of these parts.
     pub fn new(parts: Parts) -> Self {
-        let Parts { credentials, client, policy, body_progress, metrics, recent, log_access } =
-            parts;
+        let Parts {
+            credentials,
+            client,
+            policy,
+            limits,
+            forward_request_id,
+            metrics,
+            recent,
+            log_access,
+        } = parts;
         Self {
             credentials,
             upstream: Upstream::new(client),
             policy,
-            body_progress,
+            limits,
+            forward_request_id,
             request_ids: RequestIds::new(),
             metrics,
             recent,
@@ -112,29 +123,34 @@ impl Proxy {
         request: Request<Incoming>,
         record: &mut AccessRecord,
     ) -> Result<Response<upstream::ResponseBody>, Reject> {
-        let credentials = self.credentials.current().ok_or_else(|| self.no_credentials())?;
+        self.credentials()?;
         let (head, incoming) = request.into_parts();
         let admitted = admit(head, &incoming, &self.policy)?;
-        let limit = admitted.body_limit(&self.policy);
+        let limit = admitted.body_limit(&self.limits);
         let stripped = admitted.strip(&self.policy);
-        let authenticated = stripped.inject(&credentials, self.upstream.host(), record);
-        let body = body::take(incoming, limit, self.body_progress).await?;
+        let body = body::take(incoming, limit, self.limits.body_progress).await?;
+        // Looked at again, because the pair may have been replaced while the body came.
+        let credentials = self.credentials()?;
+        let id = self.forward_request_id.then_some(&record.request_id);
+        let authenticated = stripped.inject(&credentials, self.upstream.host(), id);
         record.generation = Some(credentials.generation);
-        record.sent = Sent::Maybe; // should the caller go away in the middle
-        Ok(self.upstream.send(authenticated, body).await?)
+        Ok(self.upstream.send(authenticated, body, &mut record.sent).await?)
     }
 
-    fn no_credentials(&self) -> Reject {
-        let problem = self.credentials.report().problem;
-        Reject::CredentialsMissing(
-            problem.unwrap_or_else(|| "the files have not been read yet".to_owned()),
-        )
+    fn credentials(&self) -> Result<Arc<Credentials>, Reject> {
+        self.credentials.current().ok_or_else(|| {
+            let problem = self.credentials.report().problem;
+            Reject::CredentialsMissing(
+                problem.unwrap_or_else(|| "the files have not been read yet".to_owned()),
+            )
+        })
     }
 
     fn note(&self, reject: &Reject, record: &AccessRecord) {
         let code = reject.code();
-        self.recent.note(code, reject.cause());
-        if reject.outcome() == Outcome::Failed {
+        let failed = reject.outcome() == Outcome::Failed;
+        self.recent.note(code, reject.cause(), failed);
+        if failed {
             tracing::warn!(
                 request_id = record.request_id.to_str().unwrap_or_default(),
                 code = Code::as_str(code),

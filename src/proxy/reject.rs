@@ -25,17 +25,10 @@ pub enum Reject {
     Expectation,
     /// The content type is refused.
     ContentType(Refused),
-    /// The caller's body failed.
-    Body {
-        /// How.
-        fault: BodyFault,
-        /// Whether some of the request may have left by then.
-        sent: Sent,
-    },
     /// There is no pair to send; why.
     CredentialsMissing(String),
-    /// InnoPaaS gave no answer.
-    Upstream(upstream::Error),
+    /// InnoPaaS gave no answer, or the caller's body failed on its way there.
+    Unanswered(upstream::Error),
 }
 
 /// What a caller is told.
@@ -62,22 +55,7 @@ const INNOPAAS: &str = "InnoPaaS gave no valid answer";
 
 impl From<upstream::Error> for Reject {
     fn from(error: upstream::Error) -> Self {
-        match error.kind {
-            Kind::Body(fault) => Self::Body { fault, sent: error.sent },
-            Kind::ResolveFailed
-            | Kind::ResolveTimeout
-            | Kind::ConnectRefused
-            | Kind::ConnectFailed
-            | Kind::ConnectTimeout
-            | Kind::CertificateRefused
-            | Kind::TlsFailed
-            | Kind::TlsTimeout
-            | Kind::Closed
-            | Kind::UploadStalled
-            | Kind::ResponseTimeout
-            | Kind::ResponseInvalid
-            | Kind::ResponseTooLarge => Self::Upstream(error),
-        }
+        Self::Unanswered(error)
     }
 }
 
@@ -93,9 +71,8 @@ impl Reject {
             Self::Upgrade => Code::UpgradeRefused,
             Self::Expectation => Code::ExpectationRefused,
             Self::ContentType(_) => Code::ContentTypeRefused,
-            Self::Body { fault, .. } => body_code(*fault),
             Self::CredentialsMissing(_) => Code::CredentialsMissing,
-            Self::Upstream(error) => match error.kind {
+            Self::Unanswered(error) => match error.kind {
                 Kind::ResolveFailed => Code::ResolveFailed,
                 Kind::ResolveTimeout => Code::ResolveTimeout,
                 Kind::ConnectRefused => Code::ConnectRefused,
@@ -109,7 +86,9 @@ impl Reject {
                 Kind::ResponseTimeout => Code::ResponseTimeout,
                 Kind::ResponseInvalid => Code::ResponseInvalid,
                 Kind::ResponseTooLarge => Code::ResponseTooLarge,
-                Kind::Body(fault) => body_code(fault),
+                Kind::Body(BodyFault::TooLarge) => Code::BodyTooLarge,
+                Kind::Body(BodyFault::Stalled) => Code::BodyTimeout,
+                Kind::Body(BodyFault::Broken) => Code::BodyBroken,
             },
         }
     }
@@ -117,8 +96,7 @@ impl Reject {
     /// Whether a byte of the request may have left.
     pub(super) fn sent(&self) -> Sent {
         match self {
-            Self::Body { sent, .. } => *sent,
-            Self::Upstream(error) => error.sent,
+            Self::Unanswered(error) => error.sent,
             Self::Method
             | Self::Target(_)
             | Self::HostInvalid(_)
@@ -132,7 +110,8 @@ impl Reject {
     }
 
     pub(super) fn outcome(&self) -> Outcome {
-        if let Self::Upstream(_) = self { Outcome::Failed } else { Outcome::Rejected }
+        let failed = matches!(self, Self::Unanswered(e) if !matches!(e.kind, Kind::Body(_)));
+        if failed { Outcome::Failed } else { Outcome::Rejected }
     }
 
     /// The cause in words for the operator; nothing of a message is in it.
@@ -140,13 +119,12 @@ impl Reject {
         match self {
             Self::Target(why) | Self::HostInvalid(why) | Self::Framing(why) => why,
             Self::CredentialsMissing(why) => why,
-            Self::Upstream(error) => &error.cause,
+            Self::Unanswered(error) => &error.cause,
             Self::Method
             | Self::HostRefused
             | Self::Upgrade
             | Self::Expectation
-            | Self::ContentType(_)
-            | Self::Body { .. } => "",
+            | Self::ContentType(_) => "",
         }
     }
 
@@ -175,7 +153,7 @@ impl Reject {
                 code,
                 StatusCode::MISDIRECTED_REQUEST,
                 "The host of the request is not one that callers of this proxy use.",
-                "Call http://localhost:7253 or http://127.0.0.1:7253, or add the name to \
+                "Call the proxy by its address or as localhost, or add the name to \
                  listen.allowed_hosts.",
             ),
             Self::Framing(why) => {
@@ -196,7 +174,6 @@ impl Reject {
                 "Send the request without an Expect header.",
             ),
             Self::ContentType(refused) => content_type(code, refused),
-            Self::Body { fault, sent } => body(code, *fault, *sent),
             Self::CredentialsMissing(why) => Answer {
                 code,
                 status: StatusCode::SERVICE_UNAVAILABLE,
@@ -209,16 +186,8 @@ impl Reject {
                 retry_after: Some(1),
                 close: false,
             },
-            Self::Upstream(error) => upstream(code, error),
+            Self::Unanswered(error) => upstream(code, error),
         }
-    }
-}
-
-fn body_code(fault: BodyFault) -> Code {
-    match fault {
-        BodyFault::TooLarge => Code::BodyTooLarge,
-        BodyFault::Stalled => Code::BodyTimeout,
-        BodyFault::Broken => Code::BodyBroken,
     }
 }
 
@@ -331,7 +300,7 @@ fn upstream(code: Code, error: &upstream::Error) -> Answer {
         Kind::ResolveFailed => (BAD, NETWORK, "The name could not be looked up", "dns_error"),
         Kind::ResolveTimeout => (LATE, NETWORK, "Looking up the name took too long", "dns_timeout"),
         Kind::ConnectRefused => (BAD, NETWORK, "The connection was refused", "connection_refused"),
-        Kind::ConnectFailed => (BAD, NETWORK, "The connection failed", "destination_ip_unroutable"),
+        Kind::ConnectFailed => (BAD, NETWORK, "The connection failed", "destination_unavailable"),
         Kind::ConnectTimeout => (LATE, NETWORK, "Connecting took too long", "connection_timeout"),
         Kind::CertificateRefused => {
             (BAD, NETWORK, "The certificate is not acceptable", "tls_certificate_error")
@@ -355,7 +324,7 @@ fn upstream(code: Code, error: &upstream::Error) -> Answer {
         Kind::ResponseTooLarge => (
             BAD,
             INNOPAAS,
-            "The answer's head is larger than limits.head_size",
+            "The answer's head is larger than limits.head_size or limits.header_count",
             "http_response_header_section_size",
         ),
         Kind::Body(fault) => return body(code, fault, error.sent),

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
-use http::{Response, Version};
+use http::{Response, StatusCode, Version};
 use serde_json::json;
 
 use super::body::AnswerBody;
@@ -26,6 +26,9 @@ pub(super) fn pass(
     head.headers.insert(X_REQUEST_ID, record.request_id.clone());
     head.version = Version::HTTP_11;
     head.extensions = http::Extensions::new();
+    if body.came_early() {
+        head.extensions.insert(Linger);
+    }
     record.status = Some(head.status);
     Response::from_parts(head, AnswerBody::passed(body, record))
 }
@@ -66,6 +69,10 @@ pub(super) fn refuse(reject: &Reject, mut record: AccessRecord) -> Response<Answ
     headers.insert(X_REQUEST_ID, record.request_id.clone());
     if let Some(seconds) = retry_after {
         headers.insert(header::RETRY_AFTER, seconds.into());
+    }
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        let allowed = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+        headers.insert(header::ALLOW, allowed);
     }
     if close {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));

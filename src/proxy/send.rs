@@ -5,6 +5,7 @@ use std::rc::Rc;
 use http::{HeaderValue, Response};
 
 use super::inject::Authenticated;
+use crate::telemetry::code::Sent;
 use crate::upstream::{Client, Error, RequestBody, ResponseBody};
 
 /// The way to InnoPaaS, for authenticated requests.
@@ -24,7 +25,8 @@ impl Upstream {
         &self,
         request: Authenticated,
         body: RequestBody,
+        sent: &mut Sent,
     ) -> Result<Response<ResponseBody>, Error> {
-        self.0.send(request.with_body(body)).await
+        self.0.send(request.with_body(body), sent).await
     }
 }

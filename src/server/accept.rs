@@ -6,7 +6,6 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use std::{io, net};
 
@@ -144,20 +143,33 @@ impl Intake {
         }
     }
 
-    /// The next connection that waits already, without waiting for one.
-    pub(super) fn waiting(&mut self) -> Option<Accepted> {
+    /// Closes the entrance; who stands in it already still comes in.
+    pub(super) async fn close(self) -> Vec<Accepted> {
+        let mut last = Vec::new();
         match self {
-            Self::Handed { queue, load } => queue.try_recv().ok()?.arrive(load),
+            Self::Handed { mut queue, load } => {
+                queue.close();
+                while let Some(handed) = queue.recv().await {
+                    last.extend(handed.arrive(&load));
+                }
+            }
+            // Past tokio's own idea of readiness: the kernel is asked until it has nobody left.
             Self::Listener { listener, slots, load, .. } => {
-                let slot = Arc::clone(slots).try_acquire_owned().ok()?;
-                match listener.poll_accept(&mut Context::from_waker(Waker::noop())) {
-                    Poll::Ready(Ok((stream, _))) => {
-                        Some(Accepted { stream, _place: Place::new(load, slot) })
+                let Ok(listener) = listener.into_std() else { return last };
+                while let Ok(slot) = Arc::clone(&slots).try_acquire_owned() {
+                    match listener.accept() {
+                        Ok((stream, _)) => {
+                            if stream.set_nonblocking(true).is_ok() {
+                                last.extend(Handed { stream, slot }.arrive(&load));
+                            }
+                        }
+                        Err(error) if is_about_the_peer(&error) => {}
+                        Err(_) => break,
                     }
-                    Poll::Ready(Err(_)) | Poll::Pending => None,
                 }
             }
         }
+        last
     }
 }
 

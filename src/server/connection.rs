@@ -1,5 +1,6 @@
 //! One connection, from its first byte to its last.
 
+use std::cell::Cell;
 use std::error::Error;
 use std::fmt;
 use std::pin::Pin;
@@ -8,7 +9,8 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::header::{self, HeaderValue};
+use http::{Request, Response, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -72,39 +74,67 @@ where
     };
     let watch = Watch::new();
     let io = Watched { stream, watch: Rc::clone(&watch) };
-
-    let lingering = Rc::new(std::cell::Cell::new(false));
+    let notes = Rc::new(Notes::default());
     let service = {
-        let (watch, lingering) = (Rc::clone(&watch), Rc::clone(&lingering));
-        service_fn(move |request| {
+        let (watch, notes) = (Rc::clone(&watch), Rc::clone(&notes));
+        service_fn(move |request: Request<Incoming>| {
             let in_flight = watch.call_started();
+            notes.http_1_0.set(request.version() == Version::HTTP_10);
             let answer = service.call(request);
-            let lingering = Rc::clone(&lingering);
+            let notes = Rc::clone(&notes);
             async move {
-                let answer = answer.await?;
-                lingering.set(answer.extensions().get::<Linger>().is_some());
+                let mut answer = answer.await?;
+                notes.unread_body.set(answer.extensions().get::<Linger>().is_some());
+                if notes.draining.get() {
+                    let close = HeaderValue::from_static("close");
+                    answer.headers_mut().insert(header::CONNECTION, close);
+                }
                 Ok::<_, Abort>(answer.map(|body| Tracked { body, _in_flight: in_flight }))
             }
         })
     };
     let mut http = builder(&options.limits).serve_connection(TokioIo::new(io), service);
-    match run(Pin::new(&mut http), &watch, &options.limits, phases).await {
-        Ran::Done if lingering.get() => linger(http.into_parts().io.into_inner()).await,
-        Ran::Done => {}
+    let ran = run(Pin::new(&mut http), &watch, &notes, &options.limits, phases).await;
+    match ran {
+        Ran::Done if notes.unread_body.get() => linger(http.into_parts().io.into_inner()).await,
         Ran::Failed(error) => {
             let io = http.into_parts().io.into_inner();
             if error.is_parse_version_h2() {
                 answer_h2_preface(io).await;
-            } else if error.source().is_some_and(<dyn Error>::is::<Abort>) {
+            } else if error.is_parse() {
+                // hyper has answered by itself: 400, 414 or 431, without a body.
+                if let Some(metrics) = &options.metrics {
+                    metrics.malformed();
+                }
+                linger(io).await;
+            } else if notes.ends_with_reset(&error) {
                 let _ = io.stream.socket().set_zero_linger();
             }
         }
         Ran::Overdue(reason) => tracing::debug!(reason, "closed a connection"),
-        Ran::Aborted => {
-            return if watch.call_in_flight() { End::Cut } else { End::Complete };
-        }
+        Ran::Aborted if watch.answer_is_owed() => return End::Cut,
+        Ran::Done | Ran::Aborted => {}
     }
     End::Complete
+}
+
+/// What is known of a connection beside what its peer does.
+#[derive(Debug, Default)]
+struct Notes {
+    /// The process is about to end: every answer says that it is the connection's last.
+    draining: Cell<bool>,
+    /// The last answer left the request's body unread.
+    unread_body: Cell<bool>,
+    /// The last request was HTTP/1.0, whose answers may end with the connection.
+    http_1_0: Cell<bool>,
+}
+
+impl Notes {
+    /// Whether an orderly end would look like the end of a whole answer.
+    fn ends_with_reset(&self, error: &hyper::Error) -> bool {
+        error.source().is_some_and(<dyn Error>::is::<Abort>)
+            || (error.is_user() && self.http_1_0.get())
+    }
 }
 
 /// How hyper's part ended.
@@ -118,6 +148,7 @@ enum Ran {
 async fn run<S, B>(
     mut http: Pin<&mut http1::Connection<TokioIo<Watched>, S>>,
     watch: &Watch,
+    notes: &Notes,
     limits: &Limits,
     mut phases: Phases,
 ) -> Ran
@@ -126,8 +157,12 @@ where
     B: Body<Data = Bytes> + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    let mut wanted = Phase::Closing;
+    /// For a request that is on its way when the door closes.
+    const GRACE: Duration = Duration::from_millis(100);
+    let mut wanted = Phase::Draining;
     let mut look = std::pin::pin!(sleep(Watch::period(limits)));
+    let mut grace = std::pin::pin!(sleep(GRACE));
+    let mut closing = false;
     loop {
         tokio::select! {
             biased;
@@ -135,12 +170,21 @@ where
                 Ok(()) => Ran::Done,
                 Err(error) => Ran::Failed(error),
             },
-            () = phases.reached(wanted) => {
-                if wanted == Phase::Aborting {
-                    return Ran::Aborted;
+            () = phases.reached(wanted) => match wanted {
+                Phase::Starting | Phase::Serving | Phase::Draining => {
+                    notes.draining.set(true);
+                    wanted = Phase::Closing;
                 }
+                Phase::Closing => {
+                    grace.as_mut().reset(tokio::time::Instant::now() + GRACE);
+                    wanted = Phase::Aborting;
+                }
+                Phase::Aborting => return Ran::Aborted,
+            },
+            // A call in flight is finished all the same.
+            () = &mut grace, if wanted == Phase::Aborting && !closing => {
                 http.as_mut().graceful_shutdown();
-                wanted = Phase::Aborting;
+                closing = true;
             }
             () = &mut look => match watch.judge(Instant::now(), limits) {
                 Ok(again) => look.as_mut().reset(again.into()),
@@ -175,10 +219,11 @@ async fn secure(stream: TcpStream, options: &Options) -> Option<Stream> {
 async fn linger(mut io: Watched) {
     const AT_MOST: Duration = Duration::from_secs(1);
     const BYTES: u64 = 4 * 1024 * 1024;
-    let _ = io.shutdown().await;
-    let mut sink = tokio::io::sink();
-    let mut rest = io.take(BYTES);
-    let _ = timeout(AT_MOST, tokio::io::copy(&mut rest, &mut sink)).await;
+    let reading = async {
+        io.shutdown().await?;
+        tokio::io::copy(&mut io.take(BYTES), &mut tokio::io::sink()).await
+    };
+    let _ = timeout(AT_MOST, reading).await;
 }
 
 /// Tells a client that began with HTTP/2's preface to use HTTP/1.1, in its own words: empty

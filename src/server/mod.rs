@@ -76,7 +76,6 @@ where
     let service = Rc::new(service);
     let options = Rc::new(options);
     let mut connections = JoinSet::new();
-    let mut drained = Drained::default();
     let closing = phases.clone();
     let spawn = |connections: &mut JoinSet<_>, accepted| {
         let (service, options, phases) =
@@ -88,7 +87,7 @@ where
             biased;
             () = phases.reached(Phase::Closing) => break,
             Some(ended) = connections.join_next(), if !connections.is_empty() => {
-                drained.note(ended);
+                how(ended);
             }
             accepted = intake.next() => match accepted {
                 Some(accepted) => spawn(&mut connections, accepted),
@@ -96,27 +95,20 @@ where
             }
         }
     }
-    // Who connected before the end is still heard.
-    while let Some(accepted) = intake.waiting() {
+    for accepted in intake.close().await {
         spawn(&mut connections, accepted);
     }
-    drop(intake);
+    let mut drained = Drained::default();
     while let Some(ended) = connections.join_next().await {
-        drained.note(ended);
+        drained.cut += usize::from(how(ended) == connection::End::Cut);
     }
     drained
 }
 
-impl Drained {
-    fn note(&mut self, ended: Result<connection::End, JoinError>) {
-        match ended {
-            Ok(connection::End::Complete) => {}
-            Ok(connection::End::Cut) => self.cut += 1,
-            Err(error) => {
-                // The panic's own message was left to the hook; one connection is lost, no more.
-                tracing::error!(panicked = error.is_panic(), "a connection's task died");
-                self.cut += 1;
-            }
-        }
-    }
+/// How a connection ended; a panic costs one connection and no more.
+fn how(ended: Result<connection::End, JoinError>) -> connection::End {
+    ended.unwrap_or_else(|error| {
+        tracing::error!(panicked = error.is_panic(), "a connection's task died");
+        connection::End::Cut
+    })
 }

@@ -71,8 +71,9 @@ impl Watch {
         InFlight(Rc::clone(self))
     }
 
-    pub(super) fn call_in_flight(&self) -> bool {
-        matches!(self.activity.get(), Activity::Call)
+    /// Whether the peer does not have the whole of its answer yet, as far as we can tell.
+    pub(super) fn answer_is_owed(&self) -> bool {
+        matches!(self.activity.get(), Activity::Call) || self.write_blocked.get().is_some()
     }
 
     /// Which deadline has passed, if one has; else when to look again.
@@ -218,6 +219,6 @@ mod tests {
         watch.wrote(&Poll::Ready(()));
         assert!(watch.judge(start + Duration::from_secs(31), &LIMITS).is_ok());
         drop(call);
-        assert!(!watch.call_in_flight());
+        assert!(!watch.answer_is_owed());
     }
 }

@@ -14,7 +14,6 @@ const PATH_SHOWN: usize = 256;
 /// What is known of one call; written and counted once, when it is dropped.
 ///
 /// Until somebody says otherwise, the call ended because its caller went away.
-#[derive(Debug)]
 pub struct AccessRecord {
     /// Given by the caller or made here.
     pub request_id: http::HeaderValue,
@@ -67,7 +66,8 @@ impl AccessRecord {
 impl Drop for AccessRecord {
     fn drop(&mut self) {
         let took = self.started.elapsed();
-        if self.outcome == Outcome::ClientGone && self.metrics.is_cutting() {
+        let by_us = self.metrics.is_cutting() || std::thread::panicking();
+        if self.outcome == Outcome::ClientGone && by_us {
             self.outcome = Outcome::Cut;
         }
         self.metrics.call_ended(self.outcome, self.status, took);

@@ -47,7 +47,7 @@ words! {
         Failed "failed",
         /// The caller went away before it had its answer.
         ClientGone "client_gone",
-        /// An answer had begun and broke off, or the call was cut at the end of the drain.
+        /// An answer had begun and broke off, or the call was cut by a defect or the end of the drain.
         Cut "cut",
     }
 }

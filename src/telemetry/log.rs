@@ -1,7 +1,7 @@
 //! The log: JSON or text on standard error, through a bounded queue and a thread of its own, so
 //! that a log collector that stands still never holds up a call.
 
-use std::io;
+use std::io::{self, BufWriter};
 
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::fmt::time::SystemTime;
@@ -13,6 +13,9 @@ use crate::config::{Log, LogFormat};
 
 /// Lines that may wait for the collector; more are dropped and counted.
 const QUEUE_LINES: usize = 16_384;
+
+/// Bytes that are written together while lines come faster than they are taken.
+const BATCH: usize = 64 * 1024;
 
 /// Keeps the log alive; what is still queued is written when it is dropped.
 #[derive(Debug)]
@@ -34,7 +37,7 @@ pub fn start(config: Log) -> LogGuard {
         .lossy(true)
         .buffered_lines_limit(QUEUE_LINES)
         .thread_name("log")
-        .finish(io::stderr());
+        .finish(BufWriter::with_capacity(BATCH, io::stderr()));
     let dropped = writer.error_counter();
     let lines = fmt::layer().with_writer(writer).with_timer(SystemTime).with_ansi(false);
     let lines = match config.format {

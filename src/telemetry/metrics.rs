@@ -47,6 +47,7 @@ pub struct WorkerMetrics {
     upstream_open: AtomicI64,
     upstream_opened: AtomicU64,
     repeated: AtomicU64,
+    malformed: AtomicU64,
     cutting: AtomicBool,
 }
 
@@ -168,6 +169,11 @@ impl WorkerMetrics {
         if let Some(counter) = self.errors.get(code as usize) {
             counter.fetch_add(1, Relaxed);
         }
+    }
+
+    /// A caller sent what is not HTTP/1.1.
+    pub fn malformed(&self) {
+        self.malformed.fetch_add(1, Relaxed);
     }
 
     /// A request was sent again, because no byte of it had left the first time.
@@ -308,6 +314,14 @@ impl Metrics {
         encoder
             .encode_descriptor("requests_in_flight", "Calls now", None, MetricType::Gauge)?
             .encode_gauge(&self.level(|worker| &worker.in_flight))?;
+        encoder
+            .encode_descriptor(
+                "malformed_requests",
+                "What callers sent that is not HTTP/1.1; answered 400, 414 or 431 without a body",
+                None,
+                MetricType::Counter,
+            )?
+            .encode_counter::<NoLabelSet, u64, f64>(&self.sum(|worker| &worker.malformed), None)?;
         encoder
             .encode_descriptor(
                 "upstream_repeats",

@@ -6,12 +6,16 @@ use std::time::SystemTime;
 
 use super::code::Code;
 
-/// How many are remembered.
-const REMEMBERED: usize = 16;
+/// How many of each kind are remembered.
+const REMEMBERED: usize = 8;
 
-/// The last few errors; equal ones in a row are one entry.
+/// The last few errors; equal ones in a row are one entry. Those of InnoPaaS and the network are
+/// kept apart from the others, so that no caller can push them out.
 #[derive(Debug, Default)]
-pub struct RecentErrors(Mutex<VecDeque<RecentError>>);
+pub struct RecentErrors {
+    failed: Mutex<VecDeque<RecentError>>,
+    rejected: Mutex<VecDeque<RecentError>>,
+}
 
 /// One kind of error, as often as it came in a row.
 #[derive(Debug, Clone)]
@@ -27,10 +31,11 @@ pub struct RecentError {
 }
 
 impl RecentErrors {
-    /// Remembers an error.
-    pub fn note(&self, code: Code, cause: &str) {
+    /// Remembers an error; `failed` if InnoPaaS gave no answer.
+    pub fn note(&self, code: Code, cause: &str, failed: bool) {
         let last = SystemTime::now();
-        let mut errors = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let errors = if failed { &self.failed } else { &self.rejected };
+        let mut errors = errors.lock().unwrap_or_else(PoisonError::into_inner);
         match errors.back_mut() {
             Some(error) if error.code == code && error.cause == cause => {
                 error.last = last;
@@ -47,7 +52,12 @@ impl RecentErrors {
 
     /// What is remembered, the oldest first.
     pub fn all(&self) -> Vec<RecentError> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+        let of = |errors: &Mutex<VecDeque<RecentError>>| {
+            errors.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        };
+        let mut all: Vec<_> = of(&self.failed).into_iter().chain(of(&self.rejected)).collect();
+        all.sort_by_key(|error| error.last);
+        all
     }
 }
 
@@ -56,16 +66,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn equal_errors_in_a_row_are_one_entry_and_old_ones_go() {
+    fn equal_errors_in_a_row_are_one_entry_and_callers_push_out_only_their_own() {
         let errors = RecentErrors::default();
         for _ in 0..3 {
-            errors.note(Code::TlsFailed, "same");
+            errors.note(Code::TlsFailed, "same", true);
         }
-        assert_eq!(errors.all().iter().map(|e| e.count).collect::<Vec<_>>(), [3]);
         for n in 0..100 {
-            errors.note(Code::BodyBroken, &n.to_string());
+            errors.note(Code::BodyBroken, &n.to_string(), false);
         }
-        assert_eq!(errors.all().len(), REMEMBERED);
-        assert_eq!(errors.all().last().map(|e| e.cause.clone()), Some("99".to_owned()));
+        let all = errors.all();
+        assert_eq!(all.len(), 1 + REMEMBERED);
+        assert_eq!((all[0].code, all[0].count), (Code::TlsFailed, 3));
+        assert_eq!(all.last().map(|error| error.cause.as_str()), Some("99"));
     }
 }

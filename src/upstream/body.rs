@@ -206,6 +206,7 @@ pub struct ResponseBody {
     deadline: Duration,
     /// Made when the upstream first lets us wait; most answers are here at once.
     timer: Option<Pin<Box<Sleep>>>,
+    came_early: bool,
 }
 
 /// Why an answer broke off.
@@ -219,9 +220,15 @@ pub enum Broken {
 
 impl ResponseBody {
     pub(super) fn new(incoming: Incoming, lease: Lease, deadline: Duration) -> Self {
-        let mut body = Self { incoming, lease: Some(lease), deadline, timer: None };
+        let came_early = !lease.transfer.is_done();
+        let mut body = Self { incoming, lease: Some(lease), deadline, timer: None, came_early };
         body.finish_if_over();
         body
+    }
+
+    /// Whether the request's body had not come to its end when the answer began.
+    pub fn came_early(&self) -> bool {
+        self.came_early
     }
 
     fn finish_if_over(&mut self) {

@@ -1,10 +1,11 @@
 //! Opens a connection: resolve, TCP, TLS, each with a deadline of its own.
 
+use std::cell::Cell;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
@@ -33,6 +35,9 @@ pub(super) struct Connector {
     lookups: Arc<Semaphore>,
 }
 
+/// Bytes that the kernel may hold without having sent them.
+const UNSENT: u32 = 128 * 1024;
+
 /// A TLS connection that counts what leaves.
 pub(super) type Stream = TlsStream<Counted>;
 
@@ -50,13 +55,15 @@ impl Connector {
     }
 
     /// A new connection, and the count of bytes that left on it.
-    pub(super) async fn connect(&self) -> Result<(Stream, Arc<AtomicU64>), Error> {
+    pub(super) async fn connect(&self) -> Result<(Stream, Rc<Cell<u64>>), Error> {
         let addresses = self.resolve().await?;
         let socket = self.open(addresses).await?;
-        // A request is written whole; waiting for more would only delay it.
+        // A request is written whole; waiting for more would only delay it. And what the kernel
+        // still holds of an upload must be little: the answer's deadline begins at its last byte.
         let _ = socket.set_nodelay(true);
-        let left = Arc::new(AtomicU64::new(0));
-        let counted = Counted { socket, left: Arc::clone(&left) };
+        let _ = SockRef::from(&socket).set_tcp_notsent_lowat(UNSENT);
+        let left = Rc::new(Cell::new(0));
+        let counted = Counted { socket, left: Rc::clone(&left) };
         let handshake = self.tls.connect(self.server_name.clone(), counted);
         match timeout(self.deadlines.tls_handshake, handshake).await {
             Ok(Ok(stream)) => {
@@ -140,13 +147,13 @@ async fn race(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
 #[derive(Debug)]
 pub(super) struct Counted {
     socket: TcpStream,
-    left: Arc<AtomicU64>,
+    left: Rc<Cell<u64>>,
 }
 
 impl Counted {
     fn count(&self, written: &Poll<io::Result<usize>>) {
         if let Poll::Ready(Ok(bytes)) = written {
-            self.left.fetch_add(*bytes as u64, Relaxed);
+            self.left.set(self.left.get() + *bytes as u64);
         }
     }
 }

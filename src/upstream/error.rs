@@ -40,9 +40,9 @@ pub enum Kind {
     UploadStalled,
     /// The answer did not begin in time.
     ResponseTimeout,
-    /// The answer is not HTTP/1.1.
+    /// The answer is not HTTP/1.1, or has no single meaning.
     ResponseInvalid,
-    /// The answer's head is larger than the limit.
+    /// The answer's head has more bytes or lines than the limits.
     ResponseTooLarge,
     /// The caller's own body failed on the way.
     Body(BodyFault),
@@ -61,7 +61,7 @@ pub enum BodyFault {
 
 impl Error {
     /// An error before any byte of the request left.
-    pub(super) fn unsent(kind: Kind, cause: impl fmt::Display) -> Self {
+    pub fn unsent(kind: Kind, cause: impl fmt::Display) -> Self {
         Self { kind, sent: Sent::No, cause: cause.to_string() }
     }
 

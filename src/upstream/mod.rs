@@ -4,15 +4,14 @@
 //! not one byte of it left; nothing is shared between workers. What a request says is none of
 //! this module's business.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::pin::pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use http::{HeaderValue, Request, Response};
+use http::{HeaderValue, Request, Response, header};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, SendRequest};
@@ -56,7 +55,7 @@ pub struct Client {
 struct Connection {
     sender: SendRequest<RequestBody>,
     /// Bytes that left on it.
-    left: Arc<AtomicU64>,
+    left: Rc<Cell<u64>>,
     task: AbortHandle,
 }
 
@@ -72,13 +71,14 @@ impl Client {
     /// A client for this origin. Must be used inside a `LocalSet`.
     pub fn new(
         config: &config::Upstream,
+        limits: &config::Limits,
         tls: Arc<ClientConfig>,
         metrics: Arc<WorkerMetrics>,
     ) -> Rc<Self> {
         let mut http = http1::Builder::new();
-        http.max_header_size(config.head_size)
-            .max_buf_size(config.head_size.max(64 * 1024))
-            .max_headers(config.header_count);
+        http.max_header_size(limits.head_size)
+            .max_buf_size(limits.head_size.max(64 * 1024))
+            .max_headers(limits.header_count);
         Rc::new(Self {
             connector: Connector::new(&config.origin, tls, config.deadlines),
             host: config.origin.host_header().clone(),
@@ -96,13 +96,15 @@ impl Client {
         &self.host
     }
 
-    /// Sends a request and waits for the head of its answer.
+    /// Sends a request and waits for the head of its answer. `sent` says at any time whether a
+    /// byte of it may have left, also to whoever drops the future.
     ///
     /// # Errors
     /// [`Error`], with the phase it happened in and whether a byte of the request may have left.
     pub async fn send(
         self: &Rc<Self>,
         mut request: Request<RequestBody>,
+        sent: &mut Sent,
     ) -> Result<Response<ResponseBody>, Error> {
         loop {
             let pooled = self.pool.borrow_mut().take();
@@ -111,10 +113,12 @@ impl Client {
                 Some(connection) => connection,
                 None => self.connect().await?,
             };
+            *sent = Sent::Maybe;
             match self.exchange(connection, request).await {
                 Ok(response) => return Ok(response),
                 // Closed by the upstream while it was unused: not one byte left.
                 Err(Failed::Unsent(returned)) if from_pool => {
+                    *sent = Sent::No;
                     self.metrics.repeated();
                     tracing::debug!("a kept connection had closed; the request goes to another");
                     request = *returned;
@@ -162,7 +166,7 @@ impl Client {
         request: Request<RequestBody>,
     ) -> Result<Response<ResponseBody>, Failed> {
         let transfer = request.body().transfer();
-        let before = connection.left.load(Relaxed);
+        let before = connection.left.get();
         transfer.started();
         let mut answer = pin!(connection.sender.try_send_request(request));
         let mut timer = pin!(sleep_until(transfer.look_at(&self.deadlines).into()));
@@ -182,6 +186,10 @@ impl Client {
         };
         match result {
             Ok(response) => {
+                if let Err(why) = judge(&response) {
+                    let sent = connection.sent_since(before);
+                    return Err(Failed::Error(Error::new(Kind::ResponseInvalid, sent, why)));
+                }
                 let lease = Lease { connection, client: Rc::downgrade(self), transfer };
                 let deadline = self.deadlines.body_progress;
                 Ok(response.map(|incoming: Incoming| ResponseBody::new(incoming, lease, deadline)))
@@ -199,6 +207,27 @@ enum Failed {
     /// Before the request was looked at; here it is again.
     Unsent(Box<Request<RequestBody>>),
     Error(Error),
+}
+
+/// Whether an answer has one meaning; hyper's client lets these through. Nobody asked for another
+/// protocol; a length that is told in two ways would be cut or padded on its way to the caller.
+fn judge<B>(answer: &Response<B>) -> Result<(), &'static str> {
+    if !(200..600).contains(&answer.status().as_u16()) {
+        return Err("its status is none that an answer ends with");
+    }
+    let mut codings = answer.headers().get_all(header::TRANSFER_ENCODING).iter();
+    let chunked = match (codings.next(), codings.next()) {
+        (None, _) => false,
+        (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => true,
+        (Some(_), _) => return Err("its Transfer-Encoding is something else than `chunked`"),
+    };
+    let mut lengths = answer.headers().get_all(header::CONTENT_LENGTH).iter();
+    match (chunked, lengths.next(), lengths.next()) {
+        (_, None, _) => Ok(()),
+        (false, Some(length), None) if length.as_bytes().iter().all(u8::is_ascii_digit) => Ok(()),
+        (false, _, _) => Err("its Content-Length is not one number"),
+        (true, _, _) => Err("it has both Transfer-Encoding and Content-Length"),
+    }
 }
 
 fn explain(
@@ -239,7 +268,7 @@ impl Connection {
     }
 
     fn sent_since(&self, before: u64) -> Sent {
-        if self.left.load(Relaxed) == before { Sent::No } else { Sent::Maybe }
+        if self.left.get() == before { Sent::No } else { Sent::Maybe }
     }
 }
 

@@ -60,8 +60,12 @@ fn roots(ca_file: Option<&Path>) -> Result<(RootCertStore, Roots), TlsError> {
         }
         return Ok((store, Roots::CaFile));
     }
-    // Single certificates of the platform that cannot be used are passed over, as everybody does.
-    store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let platform = rustls_native_certs::load_native_certs();
+    for error in platform.errors {
+        tracing::warn!(%error, "the platform's certificates cannot all be read");
+    }
+    // Single ones that cannot be used are passed over, as everybody does.
+    store.add_parsable_certificates(platform.certs);
     if store.is_empty() {
         store.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
         return Ok((store, Roots::CompiledIn));

@@ -1,6 +1,9 @@
 //! Health, status and metrics.
 
-use crate::support::{Call, Proxy};
+use std::io::Read;
+
+use crate::support::call::connect;
+use crate::support::{Call, Proxy, eventually, raw};
 
 #[test]
 fn the_endpoints_are_read_only_and_others_do_not_exist() {
@@ -91,4 +94,25 @@ fn every_call_leaves_one_record_without_its_query() {
     );
     let output = proxy.output();
     assert!(!output.contains("8613800000000") && !output.contains("secret text"), "{output}");
+}
+
+#[test]
+fn probes_are_answered_however_many_ask_and_idle() {
+    let (proxy, _sandbox) = Proxy::start();
+    let idle: Vec<_> = (0..200).map(|_| connect(proxy.admin)).collect();
+    let address = proxy.admin;
+    let asking: Vec<_> = (0..40)
+        .map(|_| std::thread::spawn(move || Call::get("/livez").to(address).status))
+        .collect();
+    assert!(asking.into_iter().all(|asked| asked.join().unwrap() == 200));
+    for mut stream in idle {
+        assert_eq!(stream.read(&mut [0]).unwrap(), 0, "idle ones are closed soon");
+    }
+}
+
+#[test]
+fn what_is_not_http_is_counted() {
+    let (proxy, _sandbox) = Proxy::start();
+    assert!(raw(proxy.listen, b"nonsense\r\n\r\n").starts_with("HTTP/1.1 400 "));
+    eventually("it is counted", || proxy.metric("innopaas_proxy_malformed_requests_total") == 1);
 }

@@ -217,3 +217,15 @@ fn several_workers_share_the_connections() {
     assert_eq!(sandbox.connections(), 3);
     assert_eq!(proxy.admin("/livez").status, 200);
 }
+
+#[test]
+fn a_length_beside_chunks_is_left_out_and_the_connection_is_closed() {
+    let (proxy, sandbox) = Proxy::start();
+    let request = format!(
+        "POST {SMS} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 30\r\n\
+         Transfer-Encoding: chunked\r\n\r\n2\r\n{{}}\r\n0\r\n\r\nGET /api/smuggled HTTP/1.1\r\n\r\n"
+    );
+    assert!(raw(proxy.listen, request.as_bytes()).starts_with("HTTP/1.1 200 OK"));
+    let seen = only_call(&sandbox);
+    assert_eq!((seen.chunked, seen.content_length, seen.body_bytes), (true, None, 2));
+}

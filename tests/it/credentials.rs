@@ -65,7 +65,7 @@ fn sighup_looks_at_once() {
 }
 
 #[test]
-fn a_plain_directory_is_followed_and_never_read_in_the_middle() {
+fn a_plain_directory_is_followed_once_it_stands_still() {
     let mount = Mount::empty();
     let write = |directory: &std::path::Path, pair: &Pair| {
         fs::write(directory.join("app-key"), pair.app_key()).unwrap();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use innopaas_proxy::cli;
 use innopaas_proxy::config::settings::{ALL, Default};
@@ -38,10 +38,30 @@ fn the_example_shows_every_setting_with_its_true_default_and_its_sentence() {
 }
 
 #[test]
-fn every_shipped_configuration_is_valid() {
-    for name in ["proxy.yaml.example", "deploy/proxy.yaml"] {
-        let output = binary().args(["check", "--config", name]).output().unwrap();
-        assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+fn every_shipped_yaml_is_valid() {
+    let (mut folders, mut configurations) =
+        (vec!["deploy".into()], vec!["proxy.yaml.example".into()]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir::<PathBuf>(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let is_yaml = path.extension().is_some_and(|e| e == "yaml" || e == "yml");
+            let manifest = path.components().any(|c| c.as_os_str() == "kubernetes");
+            if path.is_dir() {
+                folders.push(path);
+            } else if is_yaml && manifest {
+                let text = fs::read_to_string(&path).unwrap();
+                let object: serde_yaml::Value = serde_yaml::from_str(&text).unwrap();
+                assert!(object["kind"].is_string(), "{}", path.display());
+            } else if is_yaml {
+                configurations.push(path);
+            }
+        }
+    }
+    assert!(configurations.len() > 1);
+    for path in configurations {
+        let output = binary().args(["check", "--config"]).arg(&path).output().unwrap();
+        let problems = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{}: {problems}", path.display());
     }
 }
 

@@ -124,13 +124,18 @@ fn an_answer_that_does_not_begin_in_time_may_have_been_acted_on() {
 }
 
 #[test]
-fn what_is_not_http_is_no_answer() {
+fn what_is_not_http_or_has_two_meanings_is_no_answer() {
     for junk in [
         "SSH-2.0-OpenSSH_9.2\r\n\r\n",
         "HTTP/1.1 2000 OK\r\n\r\n",
         "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
         "HTTP/1.1 200 OK\r\nX-A: \0\r\n\r\n",
         "HTTP/2 200\r\n\r\n",
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: upgrade\r\n\r\n",
+        "HTTP/1.1 700 Odd\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 2, 2\r\n\r\n{}",
     ] {
         let upstream = RawUpstream::start(move |_, mut tls| {
             read_request(&mut tls).unwrap();
@@ -279,13 +284,17 @@ fn an_answer_before_the_request_is_over_is_passed_back() {
     sandbox.act(Act::EarlyAnswer, None);
     let mut stream = connect(proxy.listen);
     let head = format!(
-        "POST {UPLOAD} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\
+        "POST {UPLOAD} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 50000000\r\n\
          Content-Type: multipart/form-data; boundary=b\r\n\r\n--b\r\n"
     );
     stream.write_all(head.as_bytes()).unwrap();
+    let mut writer = stream.try_clone().unwrap();
+    let writing = std::thread::spawn(move || while writer.write_all(&[b'x'; 8192]).is_ok() {});
     let mut answer = [0; 12];
     stream.read_exact(&mut answer).unwrap();
     assert_eq!(&answer, b"HTTP/1.1 413");
+    drop(read_to_end(stream));
+    writing.join().unwrap();
 }
 
 #[test]
@@ -305,4 +314,20 @@ fn a_caller_that_goes_away_ends_its_call_upstream() {
     eventually("the upstream connection is closed", || {
         proxy.metric("innopaas_proxy_upstream_connections") == 0
     });
+}
+
+#[test]
+fn a_cut_answer_that_ends_with_its_connection_does_not_look_complete() {
+    let upstream = RawUpstream::start(|_, mut tls| {
+        read_request(&mut tls).unwrap();
+        answer(&mut tls, "HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nhello");
+        close(tls);
+    });
+    let proxy = Setup::new().start_before_raw(&upstream);
+    let mut stream = connect(proxy.listen);
+    let request = format!("POST {SMS} HTTP/1.0\r\nContent-Length: 2\r\n\r\n{{}}");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut all = Vec::new();
+    let error = stream.read_to_end(&mut all).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
 }

@@ -87,3 +87,60 @@ fn several_workers_drain_together() {
     }
     assert_eq!(proxy.wait(), 0);
 }
+
+#[test]
+fn while_draining_every_answer_says_that_it_is_the_last_on_its_connection() {
+    let (mut proxy, _sandbox) = Setup::new().set("drain.minimum=1500ms").start();
+    block_on(async {
+        let mut kept = Connection::open(proxy.listen).await;
+        assert_eq!(kept.call(Call::sms()).await.header("connection"), None);
+        proxy.signal("TERM");
+        eventually("draining", || proxy.log().iter().any(|line| line["message"] == "draining"));
+        let mut last = kept.try_call(Call::sms()).await.unwrap();
+        while last.header("connection").is_none() {
+            last = kept.call(Call::sms()).await; // its connection has not heard of it yet
+        }
+        assert_eq!((last.status.as_u16(), last.header("connection")), (200, Some("close")));
+    });
+    assert_eq!(proxy.wait(), 0);
+}
+
+#[test]
+fn who_has_connected_when_the_door_closes_is_still_served() {
+    const CALLERS: usize = 200;
+    let (mut proxy, sandbox) = Setup::new().set("limits.workers=2").start();
+    assert_eq!(proxy.call(Call::sms()).status, 200);
+    // All of them, and the signal, come while the process cannot look.
+    proxy.signal("STOP");
+    let request =
+        format!("POST {SMS} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{{}}");
+    let callers: Vec<_> = (0..CALLERS)
+        .map(|_| {
+            let mut stream = connect(proxy.listen);
+            stream.write_all(request.as_bytes()).unwrap();
+            stream
+        })
+        .collect();
+    proxy.signal("TERM");
+    proxy.signal("CONT");
+    let served = callers.into_iter().map(read_to_end);
+    assert_eq!(served.filter(|text| text.starts_with("HTTP/1.1 200 OK")).count(), CALLERS);
+    assert_eq!(proxy.wait(), 0);
+    assert_eq!(sandbox.calls().accepted, CALLERS as u64 + 1);
+}
+
+#[test]
+fn an_answer_that_its_caller_has_not_read_is_cut_and_not_called_complete() {
+    let (mut proxy, _sandbox) = Setup::new().set("drain.maximum=500ms").start();
+    let mut stream = connect(proxy.listen);
+    write!(
+        stream,
+        "GET /api/whatsapp/v3/media/1?bytes=100000000 HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    )
+    .unwrap();
+    eventually("the answer is on its way", || {
+        proxy.metric("innopaas_proxy_upstream_connections") == 1
+    });
+    assert_eq!(proxy.stop(), 3);
+    assert!(read_to_end(stream).len() < 100_000_000);
+}

@@ -72,10 +72,12 @@ fn a_hundred_megabytes_down_are_not_held_even_if_the_caller_is_slow_to_read() {
     )
     .unwrap();
     // Until the answer has filled every buffer on the way, nobody reads.
-    let mut last = 0;
+    eventually("it is on its way", || proxy.metric("innopaas_proxy_upstream_connections") == 1);
+    let (mut last, mut still) = (0, 0);
     eventually("the buffers are full", || {
-        let now = proxy.records().len() as u64 + resident(&proxy);
-        std::mem::replace(&mut last, now) == now
+        let now = resident(&proxy);
+        still = if std::mem::replace(&mut last, now) == now { still + 1 } else { 0 };
+        still > 50
     });
     let mut all = Vec::with_capacity(SIZE + 1024);
     stream.read_to_end(&mut all).unwrap();
