@@ -76,6 +76,7 @@ where
     let service = Rc::new(service);
     let options = Rc::new(options);
     let mut connections = JoinSet::new();
+    let mut drained = Drained::default();
     let closing = phases.clone();
     let spawn = |connections: &mut JoinSet<_>, accepted| {
         let (service, options, phases) =
@@ -87,7 +88,7 @@ where
             biased;
             () = phases.reached(Phase::Closing) => break,
             Some(ended) = connections.join_next(), if !connections.is_empty() => {
-                how(ended);
+                drained.note(ended); // even here: a connection may hear of the end before we do
             }
             accepted = intake.next() => match accepted {
                 Some(accepted) => spawn(&mut connections, accepted),
@@ -98,17 +99,19 @@ where
     for accepted in intake.close().await {
         spawn(&mut connections, accepted);
     }
-    let mut drained = Drained::default();
     while let Some(ended) = connections.join_next().await {
-        drained.cut += usize::from(how(ended) == connection::End::Cut);
+        drained.note(ended);
     }
     drained
 }
 
-/// How a connection ended; a panic costs one connection and no more.
-fn how(ended: Result<connection::End, JoinError>) -> connection::End {
-    ended.unwrap_or_else(|error| {
-        tracing::error!(panicked = error.is_panic(), "a connection's task died");
-        connection::End::Cut
-    })
+impl Drained {
+    fn note(&mut self, ended: Result<connection::End, JoinError>) {
+        match ended {
+            Ok(connection::End::Complete) => {}
+            Ok(connection::End::Cut) => self.cut += 1,
+            // The hook has said where. It costs one connection, and is none of the drain's.
+            Err(error) => tracing::error!(panicked = error.is_panic(), "a connection's task died"),
+        }
+    }
 }

@@ -28,7 +28,7 @@ fn sigterm_turns_readiness_off_and_new_calls_are_still_served() {
     eventually("not ready", || proxy.admin("/readyz").status == 503);
     assert_eq!(proxy.admin("/livez").status, 200);
     assert_eq!(proxy.call(Call::sms()).status, 200);
-    assert_eq!(proxy.wait(), 0);
+    assert_eq!(proxy.wait(), 0, "{}", proxy.output());
     assert_eq!(sandbox.calls().accepted, 1);
 }
 
@@ -44,7 +44,7 @@ fn what_is_in_flight_is_finished_and_unused_connections_are_closed() {
         assert!(text.starts_with("HTTP/1.1 200 OK") && text.ends_with('}'), "{text}");
         assert!(unused.try_call(Call::sms()).await.is_err());
     });
-    assert_eq!(proxy.wait(), 0);
+    assert_eq!(proxy.wait(), 0, "{}", proxy.output());
     assert_eq!(sandbox.calls().total, 2);
 }
 
@@ -52,7 +52,7 @@ fn what_is_in_flight_is_finished_and_unused_connections_are_closed() {
 fn what_does_not_finish_in_time_is_cut_and_the_exit_code_says_so() {
     let (mut proxy, sandbox) = Setup::new().set("drain.maximum=300ms").start();
     let stream = call_in_flight(&proxy, &sandbox, 60_000);
-    assert_eq!(proxy.stop(), 3);
+    assert_eq!(proxy.stop(), 3, "{}", proxy.output());
     assert_eq!(read_to_end(stream), "");
     let cut = proxy.log().into_iter().find(|line| line["cut"] == 1);
     assert!(cut.is_some(), "{}", proxy.output());
@@ -65,7 +65,7 @@ fn a_second_sigterm_cuts_at_once() {
     let stream = call_in_flight(&proxy, &sandbox, 60_000);
     proxy.signal("TERM");
     eventually("draining", || proxy.log().iter().any(|line| line["message"] == "draining"));
-    assert_eq!(proxy.stop(), 3);
+    assert_eq!(proxy.stop(), 3, "{}", proxy.output());
     assert_eq!(read_to_end(stream), "");
 }
 
@@ -74,7 +74,7 @@ fn a_second_sigterm_with_nothing_in_flight_cuts_nothing() {
     let (mut proxy, _sandbox) = Setup::new().set("drain.minimum=20s").start();
     proxy.signal("INT");
     eventually("draining", || proxy.log().iter().any(|line| line["message"] == "draining"));
-    assert_eq!(proxy.stop(), 0);
+    assert_eq!(proxy.stop(), 0, "{}", proxy.output());
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn several_workers_drain_together() {
     for stream in streams {
         assert!(read_to_end(stream).starts_with("HTTP/1.1 200 OK"));
     }
-    assert_eq!(proxy.wait(), 0);
+    assert_eq!(proxy.wait(), 0, "{}", proxy.output());
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn while_draining_every_answer_says_that_it_is_the_last_on_its_connection() {
         }
         assert_eq!((last.status.as_u16(), last.header("connection")), (200, Some("close")));
     });
-    assert_eq!(proxy.wait(), 0);
+    assert_eq!(proxy.wait(), 0, "{}", proxy.output());
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn who_has_connected_when_the_door_closes_is_still_served() {
     proxy.signal("CONT");
     let served = callers.into_iter().map(read_to_end);
     assert_eq!(served.filter(|text| text.starts_with("HTTP/1.1 200 OK")).count(), CALLERS);
-    assert_eq!(proxy.wait(), 0);
+    assert_eq!(proxy.wait(), 0, "{}", proxy.output());
     assert_eq!(sandbox.calls().accepted, CALLERS as u64 + 1);
 }
 
@@ -141,6 +141,6 @@ fn an_answer_that_its_caller_has_not_read_is_cut_and_not_called_complete() {
     eventually("the answer is on its way", || {
         proxy.metric("innopaas_proxy_upstream_connections") == 1
     });
-    assert_eq!(proxy.stop(), 3);
+    assert_eq!(proxy.stop(), 3, "{}", proxy.output());
     assert!(read_to_end(stream).len() < 100_000_000);
 }
