@@ -101,9 +101,9 @@ words! {
         UploadStalled "upload_stalled",
         /// The upstream's answer did not begin in time.
         ResponseTimeout "response_timeout",
-        /// The upstream's answer is not valid HTTP/1.1.
+        /// The upstream's answer is not valid HTTP/1.1, or has two meanings.
         ResponseInvalid "response_invalid",
-        /// The head of the upstream's answer is larger than the limit.
+        /// The head of the upstream's answer has more bytes or lines than the limits.
         ResponseTooLarge "response_too_large",
     }
 }

@@ -23,8 +23,8 @@ const BUCKETS_US: [u64; 13] = [
     5_000_000, 10_000_000,
 ];
 
-/// Labels of the status classes 1xx to 5xx.
-const STATUS_CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+/// The status classes that an answer can have (RFC 9110, section 15).
+const STATUS_CLASSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];
 
 /// What the process counts.
 #[derive(Debug)]
@@ -151,7 +151,7 @@ impl WorkerMetrics {
     /// A call is over, after this long.
     pub fn call_ended(&self, outcome: Outcome, status: Option<StatusCode>, took: Duration) {
         self.in_flight.fetch_sub(1, Relaxed);
-        let class = status.map(|status| usize::from(status.as_u16() / 100).saturating_sub(1));
+        let class = status.map(|status| usize::from(status.as_u16() / 100).saturating_sub(2));
         let counter = match (outcome, class.and_then(|class| self.answered.get(class))) {
             (Outcome::Answered, Some(counter)) => Some(counter),
             _ => self.unanswered.get(outcome as usize),

@@ -1,8 +1,8 @@
 //! The real binary as a child process, with everything it writes.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
-use std::net::SocketAddr;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use innopaas_proxy::sandbox::{Options, Sandbox};
 use serde_json::Value;
 
-use super::{Answer, Call, Mount, RawUpstream, canary, eventually};
+use super::{Answer, Call, Mount, PATIENCE, RawUpstream, canary, eventually};
 
 /// A proxy to be started.
 pub(crate) struct Setup {
@@ -170,12 +170,26 @@ impl Proxy {
 }
 
 impl Drop for Proxy {
+    /// Every test ends with the search for what it must not have leaked.
     fn drop(&mut self) {
+        let told = ["/metrics", "/status", "/readyz"].map(|path| look(self.admin, path));
         self.process.end();
         if !self.leaks && !std::thread::panicking() {
+            canary::assert_absent("the admin endpoints", &told.concat());
             canary::assert_absent("the output of the process", self.output().as_bytes());
         }
     }
+}
+
+/// What an endpoint says, if it still says anything.
+fn look(address: SocketAddr, path: &str) -> Vec<u8> {
+    let mut said = Vec::new();
+    if let Ok(mut stream) = TcpStream::connect(address) {
+        let _ = stream.set_read_timeout(Some(PATIENCE));
+        let _ = write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        let _ = stream.read_to_end(&mut said);
+    }
+    said
 }
 
 impl Process {
