@@ -36,6 +36,10 @@ mod request_id;
 mod respond;
 mod send;
 
+/// Said while nothing is wrong with the files and nothing was read either.
+const NOT_READ_YET: &str = "files that were written one by one must stand still from one look to \
+                            the next (credentials.poll) before they are used";
+
 /// One worker's proxy.
 #[derive(Debug)]
 pub struct Proxy {
@@ -140,9 +144,7 @@ impl Proxy {
     fn credentials(&self) -> Result<Arc<Credentials>, Reject> {
         self.credentials.current().ok_or_else(|| {
             let problem = self.credentials.report().problem;
-            Reject::CredentialsMissing(
-                problem.unwrap_or_else(|| "the files have not been read yet".to_owned()),
-            )
+            Reject::CredentialsMissing(problem.unwrap_or_else(|| NOT_READ_YET.to_owned()))
         })
     }
 

@@ -499,6 +499,8 @@ class Proxy(Process):
 
         host, _, port = self.wait_for(serving).rpartition(":")
         self.listen = (host, int(port))
+        # The sandbox has just written the pair file by file, so it must stand still first.
+        self.wait_for(lambda line: parsed(line).get("message") == "read the credentials")
 
 
 @contextmanager
