@@ -34,7 +34,10 @@ pub(super) async fn drain(
     };
     let finished = tokio::select! {
         finished = timeout(maximum, finished) => finished.is_ok(),
-        () = signals.next() => false,
+        () = signals.next() => {
+            tracing::warn!("told again to end; what is in flight is cut");
+            false
+        }
     };
     if !finished {
         metrics.cutting();

@@ -38,10 +38,14 @@ pub(super) fn sandbox(arguments: &SandboxArgs) -> u8 {
 fn serve(arguments: &SandboxArgs) -> io::Result<()> {
     let address = SocketAddr::from(([127, 0, 0, 1], arguments.port));
     let options = Options { address, refusal: arguments.refusal, ..Options::default() };
-    let sandbox = Sandbox::start(options)?;
+    let sandbox = Sandbox::start(options)
+        .map_err(|error| io::Error::new(error.kind(), format!("--port: {address}: {error}")))?;
     sandbox.act(arguments.act.clone(), None);
     if let Some(directory) = &arguments.write {
-        write(directory, &sandbox)?;
+        write(directory, &sandbox).map_err(|error| {
+            let text = format!("--write: {}: {error}", directory.display());
+            io::Error::new(error.kind(), text)
+        })?;
         println!("credentials and ca.pem are in {}", directory.display());
     }
     println!("sandbox: {}", sandbox.origin());

@@ -179,8 +179,8 @@ impl Reject {
                 status: StatusCode::SERVICE_UNAVAILABLE,
                 title: OPERATOR,
                 detail: format!("No credentials are loaded: {why}."),
-                remedy: "Put the files app-key and authorization into the directory; they are \
-                         picked up by themselves."
+                remedy: "Put the files app-key and authorization right; they are picked up by \
+                         themselves."
                     .to_owned(),
                 proxy_status: "proxy_configuration_error",
                 retry_after: Some(1),
@@ -289,7 +289,7 @@ fn body(code: Code, fault: BodyFault, sent: Sent) -> Answer {
 }
 
 /// A message that is sent twice is billed twice.
-const CHECK_FIRST: &str = "Part of the request had left: whether InnoPaaS acted on it is not \
+const CHECK_FIRST: &str = "Part of the request may have left: whether InnoPaaS acted on it is not \
                            known, so look there before you send it again.";
 const TRY_AGAIN: &str = "Nothing was sent: the call can be made again.";
 
