@@ -1,4 +1,5 @@
-//! The life of a call, top to bottom: credentials → admit → strip → inject → send → respond.
+//! The life of a call, top to bottom: admit → strip → take the body → inject → send → respond. A
+//! call that finds no credentials is refused first of all.
 //!
 //! The order is held by types: `inject` takes only what `strip` returns, `strip` only what `admit`
 //! returns, and `send::Upstream` takes only what `inject` returns. Whatever goes wrong on the
