@@ -17,7 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::{JoinSet, LocalSet};
 
 use crate::admin::Admin;
-use crate::config::{Config, Limits};
+use crate::config::{Config, Limits, ListenAddress};
 use crate::credentials::{Store, Watcher};
 use crate::lifecycle::{Lifecycle, Phase, Phases};
 use crate::server::{self, Intake};
@@ -90,7 +90,10 @@ impl App {
         let bind = |setting, address| {
             server::bind(address).map_err(|error| StartError::Bind(setting, address, error))
         };
-        let listener = bind("listen.address", config.listen.address)?;
+        let ListenAddress::Tcp(listen) = config.listen.address else {
+            return Err(StartError::System(io::ErrorKind::Unsupported.into()));
+        };
+        let listener = bind("listen.address", listen)?;
         let admin_listener = bind("admin.address", config.admin.address)?;
         let metrics = Metrics::new(config.limits.workers, log.dropped_lines());
         Ok(Self { config, runtime, listener, admin_listener, tls, roots, metrics })

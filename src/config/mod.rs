@@ -7,12 +7,18 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 pub use error::{Place, Problem, Problems};
+pub use listen::{Listen, ListenAddress, ListenTls, UnixSocket};
+pub use path::{PathPattern, Rule};
 pub use raw::Raw;
-pub use value::{Origin, PathPattern};
+pub use value::Origin;
 
 mod error;
+mod listen;
 mod locate;
+mod path;
 mod raw;
 pub mod settings;
 mod validate;
@@ -29,6 +35,8 @@ pub struct Config {
     pub credentials: Credentials,
     /// What may pass, and how it must look.
     pub policy: Policy,
+    /// What is looked for in answers.
+    pub guard: Guard,
     /// Bounds.
     pub limits: Limits,
     /// Health, status and metrics.
@@ -37,13 +45,6 @@ pub struct Config {
     pub drain: Drain,
     /// What is written down.
     pub log: Log,
-}
-
-/// The application's side.
-#[derive(Debug, Clone, Copy)]
-pub struct Listen {
-    /// A loopback address.
-    pub address: SocketAddr,
 }
 
 /// InnoPaaS's side.
@@ -55,6 +56,8 @@ pub struct Upstream {
     pub ca_file: Option<PathBuf>,
     /// Whether `X-Request-Id` goes there as well.
     pub forward_request_id: bool,
+    /// Private networks that it may be in.
+    pub allow_private: Vec<IpNet>,
     /// How long each step may take.
     pub deadlines: Deadlines,
     /// How long an unused connection is kept.
@@ -92,12 +95,32 @@ pub struct Credentials {
 pub struct Policy {
     /// Lower-case host names a caller may use, the upstream's and the listener's among them.
     pub allowed_hosts: Vec<String>,
+    /// What happens to a call that the rest of this section does not allow.
+    pub mode: Mode,
+    /// What may be called.
+    pub allow: Vec<Rule>,
     /// Paths that take `multipart/form-data`.
     pub upload_paths: Vec<PathPattern>,
     /// Lower-case media types that are replaced instead of refused.
     pub rewrite: Vec<String>,
     /// Whether the older scheme's headers pass.
     pub keep_signature_headers: bool,
+}
+
+/// What happens to a call that the policy does not allow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// It is refused.
+    Enforce,
+    /// It passes and is reported.
+    Observe,
+}
+
+/// What is looked for in answers.
+#[derive(Debug, Clone, Copy)]
+pub struct Guard {
+    /// Whether bodies are searched for the pair.
+    pub echo: bool,
 }
 
 /// Bounds on what applications may take up.

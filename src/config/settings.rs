@@ -50,9 +50,23 @@ use self::Default::{Many, One};
 
 settings! {
     LISTEN_ADDRESS "listen.address" One("127.0.0.1:7253"),
-        "Where the application sends its calls; a loopback address, because whoever reaches it can spend money.";
+        "Where the application sends its calls: a loopback address and a port, or `unix:` and the absolute path of a socket.";
     LISTEN_ALLOWED_HOSTS "listen.allowed_hosts" Many(&["localhost", "127.0.0.1", "[::1]"]),
         "Host names a caller may use for the proxy, with any port; the upstream's own host and the address that is listened on are always among them.";
+    LISTEN_EXPOSED "listen.exposed" One("false"),
+        "Whether another address than a loopback one may be listened on; a check of the callers is needed then, because whoever reaches the proxy can spend money.";
+    LISTEN_CALLER_TOKEN_FILE "listen.caller_token_file" One(""),
+        "File with the tokens, one a line, of which every call must show one in the header `Innopaas-Proxy-Token`; empty asks for none.";
+    LISTEN_TLS_CERTIFICATE_FILE "listen.tls.certificate_file" One(""),
+        "PEM file with the certificate, and the chain behind it, that callers are shown; empty means plain HTTP.";
+    LISTEN_TLS_KEY_FILE "listen.tls.key_file" One(""),
+        "PEM file with that certificate's private key.";
+    LISTEN_TLS_CLIENT_CA_FILE "listen.tls.client_ca_file" One(""),
+        "PEM file with the authorities of which every caller must show a certificate; empty asks for none.";
+    LISTEN_SOCKET_MODE "listen.socket_mode" One("0660"),
+        "Mode of the Unix socket, in octal: who may write to it may send.";
+    LISTEN_ALLOWED_UIDS "listen.allowed_uids" Many(&[]),
+        "User ids that may call through the Unix socket; empty leaves it to the socket's mode.";
 
     UPSTREAM_ORIGIN "upstream.origin" One("https://api.innopaas.com"),
         "Where calls go: https, a host and perhaps a port, and nothing else.";
@@ -60,6 +74,8 @@ settings! {
         "PEM file with the only certificate authorities to trust; empty means those of the platform, or the compiled-in ones where it has none.";
     UPSTREAM_FORWARD_REQUEST_ID "upstream.forward_request_id" One("false"),
         "Whether X-Request-Id is sent upstream as well.";
+    UPSTREAM_ALLOW_PRIVATE "upstream.allow_private" Many(&[]),
+        "Networks (CIDR) within the private address ranges that the upstream may be in; a cloud's metadata address only if it is listed by itself.";
     UPSTREAM_RESOLVE "upstream.deadlines.resolve" One("2s"),
         "How long looking up the upstream's name may take.";
     UPSTREAM_CONNECT "upstream.deadlines.connect" One("3s"),
@@ -80,12 +96,19 @@ settings! {
     CREDENTIALS_POLL "credentials.poll" One("1s"),
         "How often the directory is looked at; SIGHUP looks at once.";
 
+    POLICY_MODE "policy.mode" One("enforce"),
+        "`enforce` refuses what this section does not allow; `observe` lets it pass and reports it.";
+    POLICY_ALLOW "policy.allow" Many(&["* /api/**"]),
+        "What may be called: a method or `*`, and a path, in which `*` stands for one segment and a last `**` for one or more.";
     POLICY_UPLOAD_PATHS "policy.upload_paths" Many(&["/api/whatsapp/*/uploadFile"]),
         "Paths that take `multipart/form-data` and nothing else; `*` stands for one segment.";
     POLICY_CONTENT_TYPE_REWRITE "policy.content_type.rewrite" Many(&[]),
         "Media types to replace with the JSON type instead of refusing them with 415.";
     POLICY_KEEP_SIGNATURE_HEADERS "policy.keep_signature_headers" One("false"),
         "Whether the headers of InnoPaaS's older scheme (x-appKey, x-nonce, x-timestamp, x-signature) pass.";
+
+    GUARD_ECHO "guard.echo" One("false"),
+        "Whether the bodies of answers are searched for the pair, which is then masked; asks InnoPaaS for answers without compression.";
 
     LIMITS_WORKERS "limits.workers" One("1"),
         "Threads that serve calls, each with upstream connections of its own.";

@@ -5,11 +5,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::error::{Place, Problem, Problems};
+use super::listen::{ListenAddress, listen};
+use super::path::{PathPattern, Rule};
 use super::raw::{Raw, Written};
 use super::settings::{self as s, Setting};
-use super::value::{self, Origin, PathPattern};
+use super::value::{self, Origin};
 use super::{
-    Admin, Config, Credentials, Deadlines, Drain, Limits, Listen, Log, LogFormat, Policy, Upstream,
+    Admin, Config, Credentials, Deadlines, Drain, Guard, Limits, Log, LogFormat, Mode, Policy,
+    Upstream,
 };
 
 pub(super) fn validate(raw: Raw) -> Result<Config, Problems> {
@@ -20,23 +23,26 @@ pub(super) fn validate(raw: Raw) -> Result<Config, Problems> {
     let upstream = upstream(&mut judge);
     let credentials = credentials(&mut judge);
     let policy = policy(&mut judge);
+    let guard = guard(&mut judge);
     let limits = limits(&mut judge);
     let admin = admin(&mut judge);
     let drain = drain(&mut judge);
     let log = log(&mut judge);
     if let (Some((listen, _)), Some(admin)) = (&listen, &admin)
-        && listen.address == admin.address
-        && listen.address.port() != 0
+        && listen.address == ListenAddress::Tcp(admin.address)
+        && admin.address.port() != 0
     {
         judge.problem(&s::ADMIN_ADDRESS, "must not be the address of listen.address");
     }
     let config = (|| {
         let ((listen, mut allowed_hosts), upstream) = (listen?, upstream?);
         allowed_hosts.push(upstream.origin.host().to_ascii_lowercase());
-        allowed_hosts.push(match listen.address.ip() {
-            IpAddr::V4(ip) => ip.to_string(),
-            IpAddr::V6(ip) => format!("[{ip}]"),
-        });
+        if let ListenAddress::Tcp(address) = listen.address {
+            allowed_hosts.push(match address.ip() {
+                IpAddr::V4(ip) => ip.to_string(),
+                IpAddr::V6(ip) => format!("[{ip}]"),
+            });
+        }
         let policy = Policy { allowed_hosts, ..policy? };
         let (credentials, limits, admin) = (credentials?, limits?, admin?);
         Some(Config {
@@ -44,6 +50,7 @@ pub(super) fn validate(raw: Raw) -> Result<Config, Problems> {
             upstream,
             credentials,
             policy,
+            guard: guard?,
             limits,
             admin,
             drain: drain?,
@@ -56,16 +63,11 @@ pub(super) fn validate(raw: Raw) -> Result<Config, Problems> {
     }
 }
 
-fn listen(judge: &mut Judge) -> Option<(Listen, Vec<String>)> {
-    let address = judge.one(&s::LISTEN_ADDRESS, loopback);
-    let allowed_hosts = judge.many(&s::LISTEN_ALLOWED_HOSTS, value::host_name);
-    Some((Listen { address: address? }, allowed_hosts?))
-}
-
 fn upstream(judge: &mut Judge) -> Option<Upstream> {
     let origin = judge.one(&s::UPSTREAM_ORIGIN, Origin::parse);
     let ca_file = judge.one(&s::UPSTREAM_CA_FILE, optional_path);
     let forward_request_id = judge.one(&s::UPSTREAM_FORWARD_REQUEST_ID, value::switch);
+    let allow_private = judge.many(&s::UPSTREAM_ALLOW_PRIVATE, value::network);
     let resolve = judge.one(&s::UPSTREAM_RESOLVE, deadline);
     let connect = judge.one(&s::UPSTREAM_CONNECT, deadline);
     let tls_handshake = judge.one(&s::UPSTREAM_TLS_HANDSHAKE, deadline);
@@ -77,6 +79,7 @@ fn upstream(judge: &mut Judge) -> Option<Upstream> {
         origin: origin?,
         ca_file: ca_file?,
         forward_request_id: forward_request_id?,
+        allow_private: allow_private?,
         deadlines: Deadlines {
             resolve: resolve?,
             connect: connect?,
@@ -97,15 +100,23 @@ fn credentials(judge: &mut Judge) -> Option<Credentials> {
 
 /// Without the hosts, which follow from other sections.
 fn policy(judge: &mut Judge) -> Option<Policy> {
+    let mode = judge.one(&s::POLICY_MODE, mode);
+    let allow = judge.many(&s::POLICY_ALLOW, Rule::parse);
     let upload_paths = judge.many(&s::POLICY_UPLOAD_PATHS, PathPattern::parse);
     let rewrite = judge.many(&s::POLICY_CONTENT_TYPE_REWRITE, value::media_type);
     let keep_signature_headers = judge.one(&s::POLICY_KEEP_SIGNATURE_HEADERS, value::switch);
     Some(Policy {
         allowed_hosts: Vec::new(),
+        mode: mode?,
+        allow: allow?,
         upload_paths: upload_paths?,
         rewrite: rewrite?,
         keep_signature_headers: keep_signature_headers?,
     })
+}
+
+fn guard(judge: &mut Judge) -> Option<Guard> {
+    Some(Guard { echo: judge.one(&s::GUARD_ECHO, value::switch)? })
 }
 
 fn limits(judge: &mut Judge) -> Option<Limits> {
@@ -155,12 +166,12 @@ fn log(judge: &mut Judge) -> Option<Log> {
 }
 
 /// Applies a parser to what was written and takes note of what is wrong.
-struct Judge {
+pub(super) struct Judge {
     raw: Raw,
 }
 
 impl Judge {
-    fn one<T>(
+    pub(super) fn one<T>(
         &mut self,
         setting: &'static Setting,
         parse: impl Fn(&str) -> Result<T, String>,
@@ -172,7 +183,7 @@ impl Judge {
         }
     }
 
-    fn many<T>(
+    pub(super) fn many<T>(
         &mut self,
         setting: &'static Setting,
         parse: impl Fn(&str) -> Result<T, String>,
@@ -198,25 +209,14 @@ impl Judge {
             .ok()
     }
 
-    fn problem(&mut self, setting: &'static Setting, text: &str) {
+    pub(super) fn problem(&mut self, setting: &'static Setting, text: &str) {
         let place = self.raw.written(setting).place;
         self.take::<()>(setting, place, Err(text.to_owned()));
     }
 }
 
-fn socket_address(text: &str) -> Result<SocketAddr, String> {
+pub(super) fn socket_address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "must be an address and a port, such as `127.0.0.1:7253`".to_owned())
-}
-
-fn loopback(text: &str) -> Result<SocketAddr, String> {
-    let address = socket_address(text)?;
-    if address.ip().is_loopback() {
-        Ok(address)
-    } else {
-        Err("must be a loopback address: whoever reaches the proxy can spend money, and this \
-             version has no check of its callers"
-            .to_owned())
-    }
 }
 
 fn deadline(text: &str) -> Result<Duration, String> {
@@ -242,8 +242,16 @@ fn path(text: &str) -> Result<PathBuf, String> {
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "has the form of a parser; any text is a path")]
-fn optional_path(text: &str) -> Result<Option<PathBuf>, String> {
+pub(super) fn optional_path(text: &str) -> Result<Option<PathBuf>, String> {
     Ok(if text.is_empty() { None } else { Some(PathBuf::from(text)) })
+}
+
+fn mode(text: &str) -> Result<Mode, String> {
+    match text {
+        "enforce" => Ok(Mode::Enforce),
+        "observe" => Ok(Mode::Observe),
+        _ => Err("must be `enforce` or `observe`".to_owned()),
+    }
 }
 
 fn log_format(text: &str) -> Result<LogFormat, String> {
@@ -370,6 +378,40 @@ mod tests {
             raw.file(&content);
             let problems = Config::from_raw(raw).unwrap_err().to_string();
             assert!(problems.contains(wanted), "{problems}");
+        }
+    }
+
+    #[test]
+    fn an_address_that_others_reach_needs_two_words() {
+        let listen = |rest: &str| check(&format!("listen: {{address: '0.0.0.0:80', {rest}}}"));
+        let (token, tls) = (
+            "caller_token_file: /t",
+            "tls: {certificate_file: /c, key_file: /k, client_ca_file: /a}",
+        );
+        assert!(listen(&format!("exposed: true, {token}")).is_ok());
+        assert!(listen(&format!("exposed: true, {tls}")).is_ok());
+        for rest in ["exposed: true", token, tls, "exposed: true, tls: {client_ca_file: /a}"] {
+            assert!(listen(rest).is_err(), "{rest}");
+        }
+    }
+
+    #[test]
+    fn a_unix_socket_has_a_mode_and_users_and_tcp_has_not() {
+        let config = check("listen: {address: 'unix:/run/p.sock', socket_mode: 0600}").unwrap();
+        let ListenAddress::Unix(socket) = config.listen.address else { panic!("not a socket") };
+        assert_eq!((socket.mode, socket.allowed_uids.len()), (0o600, 0));
+        for rest in [
+            "address: 'unix:p.sock'",
+            "address: 'unix:/run/'",
+            "address: 'unix:/p', socket_mode: 0999",
+            "address: 'unix:/p', socket_mode: 0400",
+            "address: 'unix:/p', socket_mode: 04755",
+            "address: 'unix:/p', allowed_uids: [root]",
+            "address: 'unix:/p', tls: {certificate_file: /c, key_file: /k}",
+            "allowed_uids: [1000]",
+            "socket_mode: 0600",
+        ] {
+            assert!(check(&format!("listen: {{{rest}}}")).is_err(), "{rest}");
         }
     }
 }

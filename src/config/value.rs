@@ -1,12 +1,14 @@
-//! How single values are written: durations, sizes, numbers, switches, origins, path patterns.
+//! How single values are written: durations, sizes, numbers, switches, origins, networks.
 //!
 //! Every parser returns what is wrong as a text that never repeats the value.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use http::HeaderValue;
 use http::uri::{Authority, Scheme, Uri};
+use ipnet::IpNet;
 use rustls::pki_types::ServerName;
 
 /// Text with a unit: `250ms`, `5s`, `2m`, `1h`.
@@ -152,50 +154,6 @@ impl fmt::Display for Origin {
     }
 }
 
-/// A path in which `*` stands for exactly one segment.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PathPattern(Vec<Segment>);
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Segment {
-    Literal(String),
-    Any,
-}
-
-impl PathPattern {
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
-        let segments = text.strip_prefix('/').ok_or("must begin with `/`")?;
-        let legal = |c: char| c.is_ascii_alphanumeric() || "-._~/*".contains(c);
-        if !segments.chars().all(legal) {
-            return Err("may hold letters, digits, `-._~`, `/` and `*`".to_owned());
-        }
-        segments
-            .split('/')
-            .map(|segment| match segment {
-                "*" => Ok(Segment::Any),
-                "" | "." | ".." => Err("has an empty or dot segment".to_owned()),
-                text if text.contains('*') => Err("has `*` beside other characters".to_owned()),
-                text => Ok(Segment::Literal(text.to_owned())),
-            })
-            .collect::<Result<_, _>>()
-            .map(Self)
-    }
-
-    /// Whether this path, as it stands in the request, is one of those meant. Percent-encoded
-    /// spellings of a letter do not match.
-    pub fn matches(&self, path: &str) -> bool {
-        let Some(path) = path.strip_prefix('/') else {
-            return false;
-        };
-        let mut segments = path.split('/');
-        self.0.iter().all(|wanted| match (wanted, segments.next()) {
-            (Segment::Any, Some(segment)) => !segment.is_empty(),
-            (Segment::Literal(literal), Some(segment)) => literal == segment,
-            (_, None) => false,
-        }) && segments.next().is_none()
-    }
-}
-
 /// A host name or address as it may stand in `Host`, without port; lower case.
 pub(super) fn host_name(text: &str) -> Result<String, String> {
     let legal = |c: char| c.is_ascii_alphanumeric() || "-._[]:".contains(c);
@@ -204,6 +162,17 @@ pub(super) fn host_name(text: &str) -> Result<String, String> {
         return Err("must be a host name or address without port, IPv6 in brackets".to_owned());
     }
     Ok(text.to_ascii_lowercase())
+}
+
+/// A network, or a single address.
+pub(super) fn network(text: &str) -> Result<IpNet, String> {
+    let network = text.parse::<IpNet>();
+    let network = network.or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+    match network {
+        Ok(network) if network == network.trunc() => Ok(network),
+        Ok(_) => Err("has bits set beyond its prefix length".to_owned()),
+        Err(_) => Err("must be a network such as `10.0.0.0/8` or one address".to_owned()),
+    }
 }
 
 /// A media type without parameters; lower case.
@@ -258,21 +227,11 @@ mod tests {
     }
 
     #[test]
-    fn a_star_stands_for_exactly_one_segment() {
-        let pattern = PathPattern::parse("/api/whatsapp/*/uploadFile").unwrap();
-        assert!(pattern.matches("/api/whatsapp/v3/uploadFile"));
-        for other in [
-            "/api/whatsapp/uploadFile",
-            "/api/whatsapp//uploadFile",
-            "/api/whatsapp/v3/x/uploadFile",
-            "/api/whatsapp/v3/uploadFile/",
-            "/api/whatsapp/v3/uploadfile",
-            "/api/whatsapp/v3/upload%46ile",
-        ] {
-            assert!(!pattern.matches(other), "{other}");
-        }
-        for wrong in ["api", "/a//b", "/a/../b", "/a/b*", "/a?b"] {
-            assert!(PathPattern::parse(wrong).is_err(), "{wrong}");
+    fn a_network_is_written_with_its_first_address() {
+        assert_eq!(network("10.0.0.0/8").unwrap().to_string(), "10.0.0.0/8");
+        assert_eq!(network("::1").unwrap().to_string(), "::1/128");
+        for wrong in ["10.0.0.1/8", "10.0.0.0/33", "10.0/8", "all", ""] {
+            assert!(network(wrong).is_err(), "{wrong}");
         }
     }
 }

@@ -17,11 +17,11 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
 use super::accept::Accepted;
-use super::watch::{InFlight, Stream, Watch, Watched};
+use super::stream::secure;
+use super::watch::{InFlight, Watch, Watched};
 use super::{Limits, Options};
 use crate::lifecycle::{Phase, Phases};
 use crate::telemetry::metrics::WorkerMetrics;
@@ -67,11 +67,10 @@ where
 {
     let Accepted { stream, _place } = accepted;
     let _open = options.metrics.as_ref().map(WorkerMetrics::downstream_connection);
-    // Answers are written whole; waiting for more would only delay them.
-    let _ = stream.set_nodelay(true);
     let Some(stream) = secure(stream, &options).await else {
         return End::Complete;
     };
+    stream.set_nodelay();
     let watch = Watch::new();
     let io = Watched { stream, watch: Rc::clone(&watch) };
     let notes = Rc::new(Notes::default());
@@ -108,7 +107,7 @@ where
                 }
                 linger(io).await;
             } else if notes.ends_with_reset(&error) {
-                let _ = io.stream.socket().set_zero_linger();
+                io.stream.reset_on_close();
             }
         }
         Ran::Overdue(reason) => tracing::debug!(reason, "closed a connection"),
@@ -203,16 +202,6 @@ fn builder(limits: &Limits) -> http1::Builder {
         .max_buf_size(limits.head_size.max(64 * 1024))
         .auto_date_header(false); // `Date` is the upstream's to give
     builder
-}
-
-async fn secure(stream: TcpStream, options: &Options) -> Option<Stream> {
-    let Some(acceptor) = &options.tls else {
-        return Some(Stream::Plain(stream));
-    };
-    match timeout(options.limits.head_deadline, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => Some(Stream::Tls(Box::new(stream))),
-        Ok(Err(_)) | Err(_) => None,
-    }
 }
 
 /// Reads on for a moment and throws away, so that the peer finds the answer before the reset.

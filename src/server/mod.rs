@@ -24,6 +24,7 @@ pub use connection::{Abort, Linger};
 
 mod accept;
 mod connection;
+mod stream;
 mod watch;
 
 /// How connections are treated.
