@@ -215,7 +215,7 @@ fn serve_admin(
     let options = server::Options { limits, tls: None, metrics: None };
     let service = service_fn(move |request| Arc::clone(&admin).handle(request));
     Ok(async move {
-        let _cut = server::serve(intake, service, options, phases).await;
+        let _cut = server::serve(intake, service, server::bare_refusal, options, phases).await;
     })
 }
 

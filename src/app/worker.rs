@@ -116,6 +116,8 @@ impl Worker {
                 recent: self.recent,
                 log_access: self.config.log.access,
             }));
+            let refusing = Rc::clone(&proxy);
+            let refuse = move |fault| refusing.refuse(fault);
             let service = service_fn(move |request| {
                 let proxy = Rc::clone(&proxy);
                 async move { proxy.handle(request).await }
@@ -125,7 +127,7 @@ impl Worker {
                 tls: None,
                 metrics: Some(self.metrics),
             };
-            let serving = server::serve(intake, service, options, self.phases);
+            let serving = server::serve(intake, service, refuse, options, self.phases);
             let beside = async { tokio::join!(self.heart.beat(), client.keep_trimmed()) };
             let mut serving = std::pin::pin!(serving);
             tokio::select! {

@@ -1,7 +1,8 @@
 //! May this request pass? Decides on the head alone, and says no before anything is sent.
 //!
-//! hyper accepts more than may be passed on: CONNECT, `GET *`, raw UTF-8 targets, several
-//! transfer codings. What is ambiguous is refused here, so that what leaves has one meaning.
+//! `server` lets only pass what has the form of a request. Here it is asked what the request wants,
+//! who wants it, and whether it may. What policy forbids, and nothing else, is only noted where the
+//! policy is to observe.
 
 use http::header::{self, HeaderMap};
 use http::request::Parts;
@@ -9,10 +10,11 @@ use http::uri::PathAndQuery;
 use http::{Method, Version};
 use http_body::Body;
 
-use super::content_type::{self, Content};
+use super::content_type::{self, Content, Refused};
 use super::one::{One, one};
 use super::reject::Reject;
-use crate::config::{Limits, Policy};
+use super::target;
+use crate::config::{Limits, Mode, Policy};
 
 /// A request that may pass, with its head still as the caller wrote it.
 pub struct Admitted {
@@ -21,6 +23,8 @@ pub struct Admitted {
     pub(super) headers: HeaderMap,
     pub(super) content: Content,
     pub(super) length: Length,
+    /// Why it would have been refused, if the policy were not only to observe.
+    pub(super) observed: Option<Reject>,
 }
 
 /// How long the body is, told in one unambiguous way (RFC 9112, section 6.3).
@@ -56,37 +60,52 @@ pub fn admit(head: Parts, body: &impl Body, policy: &Policy) -> Result<Admitted,
         }
         (_, _) => return Err(Reject::Target("it is not a path")),
     };
-    check_target(&target)?;
+    target::check(&target).map_err(Reject::Target)?;
+    check_browser(&headers)?;
     let length = framing(&headers, body)?;
     check_upgrade(&headers)?;
     check_expectation(&headers)?;
-    let content =
-        content_type::judge(&headers, target.path(), policy).map_err(Reject::ContentType)?;
-    Ok(Admitted { method, target, headers, content, length })
+    let mut observed = None;
+    let mut forbid = |reject| match policy.mode {
+        Mode::Enforce => Err(reject),
+        Mode::Observe => {
+            observed.get_or_insert(reject);
+            Ok(())
+        }
+    };
+    if !policy.allow.iter().any(|rule| rule.allows(&method, target.path())) {
+        forbid(Reject::Policy)?;
+    }
+    let content = match content_type::judge(&headers, target.path(), policy) {
+        Ok(content) => content,
+        Err(Refused::Several) => return Err(Reject::ContentType(Refused::Several)),
+        Err(refused) => {
+            forbid(Reject::ContentType(refused))?;
+            content_type::as_it_came(&headers, target.path(), policy)
+        }
+    };
+    Ok(Admitted { method, target, headers, content, length, observed })
 }
 
 impl Admitted {
     /// The largest body that this request may have, in bytes.
     pub(super) fn body_limit(&self, limits: &Limits) -> u64 {
         match self.content {
-            Content::Json => limits.json_body,
-            Content::Multipart(_) => limits.upload_body,
+            Content::Json | Content::AsItCame { upload: false, .. } => limits.json_body,
+            Content::Multipart(_) | Content::AsItCame { upload: true, .. } => limits.upload_body,
         }
     }
 }
 
-fn check_target(target: &PathAndQuery) -> Result<(), Reject> {
-    let text = target.as_str();
-    if !text.starts_with('/') {
-        return Err(Reject::Target("it does not begin with `/`"));
+/// Browsers mark what a page makes them send; no server-side client does. A page could otherwise
+/// spend money through whoever looks at it on this machine. `Sec-Fetch-Mode` alone is no such mark:
+/// Node's own fetch sends it.
+fn check_browser(headers: &HeaderMap) -> Result<(), Reject> {
+    const MARKS: [&str; 3] = ["origin", "sec-fetch-site", "sec-fetch-dest"];
+    match MARKS.into_iter().find(|mark| headers.contains_key(*mark)) {
+        Some(mark) => Err(Reject::Browser(mark)),
+        None => Ok(()),
     }
-    if text.starts_with("//") {
-        return Err(Reject::Target("it begins with `//`"));
-    }
-    if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(Reject::Target("it holds bytes that must be percent-encoded"));
-    }
-    Ok(())
 }
 
 /// Exactly one `Host` (RFC 9112, section 3.2), naming this proxy. HTTP/1.0 may leave it out.
@@ -122,9 +141,8 @@ fn allowed(authority: &str, policy: &Policy) -> Result<(), Reject> {
     }
 }
 
-/// hyper settles some of this before we see it: a Content-Length beside a Transfer-Encoding is
-/// dropped, an equal second one too. What it lets through, and what another parser would, ends
-/// here.
+/// `server` has refused what is ambiguous on the wire, before hyper settled it. What leaves is
+/// framed by what is decided here, so here it is asked again.
 fn framing(headers: &HeaderMap, body: &impl Body) -> Result<Length, Reject> {
     let chunked = match one(headers, &header::TRANSFER_ENCODING) {
         One::None => false,
@@ -222,7 +240,7 @@ mod tests {
     #[test]
     fn targets_that_are_no_path_are_refused() {
         let host = [("host", "localhost")];
-        for target in ["*", "//evil.example/x", "localhost:80", "/api/ü"] {
+        for target in ["*", "//evil.example/x", "localhost:80", "/api/ü", "/api/../x"] {
             assert_eq!(admit_get(target, &host).err().unwrap(), Code::TargetRefused, "{target}");
         }
         for method in ["CONNECT", "TRACE"] {
@@ -264,5 +282,46 @@ mod tests {
         assert_eq!(with("upgrade", "h2c, websocket"), Err(Code::UpgradeRefused));
         assert_eq!(with("expect", "100-Continue"), Ok(()));
         assert_eq!(with("expect", "200-ok"), Err(Code::ExpectationRefused));
+    }
+
+    #[test]
+    fn what_a_browser_marks_is_refused_and_what_node_marks_is_not() {
+        let with = |name, value| admit_get("/api/x", &[("host", "localhost"), (name, value)]);
+        for (name, value) in
+            [("origin", "null"), ("sec-fetch-site", "none"), ("Sec-Fetch-Dest", "empty")]
+        {
+            assert_eq!(with(name, value).err(), Some(Code::BrowserRefused), "{name}");
+        }
+        assert!(with("sec-fetch-mode", "cors").is_ok());
+    }
+
+    #[test]
+    fn what_is_not_on_the_list_is_refused_or_only_observed() {
+        let post = |policy: &Policy, target: &str, kind: &str| {
+            let request = Request::post(target)
+                .header("host", "localhost")
+                .header("content-type", kind)
+                .body(Empty::<Bytes>::new());
+            let (head, body) = request.unwrap().into_parts();
+            admit(head, &body, policy).map_err(|reject| reject.code())
+        };
+        let mut raw = Raw::defaults();
+        raw.assignment("--set", "policy.allow=POST /api/sms/**");
+        let mut policy = Config::from_raw(raw).unwrap().policy;
+        let json = "application/json";
+        assert!(post(&policy, "/api/sms/v3/msg/send", json).is_ok());
+        assert_eq!(post(&policy, "/api/otp/v3", json).err(), Some(Code::PolicyRefused));
+        policy.mode = Mode::Observe;
+        let observed = |target, kind| {
+            let admitted = post(&policy, target, kind)?;
+            Ok((admitted.observed.map(|reject| reject.code()), admitted.content))
+        };
+        assert_eq!(observed("/api/sms/x", json), Ok((None, Content::Json)));
+        assert_eq!(observed("/api/otp/v3", json), Ok((Some(Code::PolicyRefused), Content::Json)));
+        let (code, content) = observed("/api/sms/x", "text/plain").unwrap();
+        assert_eq!(code, Some(Code::ContentTypeRefused));
+        let value = Some(http::HeaderValue::from_static("text/plain"));
+        assert_eq!(content, Content::AsItCame { value, upload: false });
+        assert_eq!(observed("/api/../x", json).err(), Some(Code::TargetRefused));
     }
 }

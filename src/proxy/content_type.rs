@@ -18,6 +18,13 @@ pub enum Content {
     Json,
     /// The caller's own value, to the byte, because the boundary is in it.
     Multipart(HeaderValue),
+    /// What the caller said, if anything; refused, where the policy does more than observe.
+    AsItCame {
+        /// The caller's own value.
+        value: Option<HeaderValue>,
+        /// Whether the path is one of uploads.
+        upload: bool,
+    },
 }
 
 /// Why a content type is refused; the remedy follows from it.
@@ -31,8 +38,10 @@ pub enum Refused {
     Charset,
     /// Another media type than JSON: in lower case, if it may be shown.
     NotJson(String),
-    /// Not a media type at all, or several of them.
+    /// Not a media type at all.
     Malformed,
+    /// There are several; to choose one would be to guess.
+    Several,
 }
 
 /// Decides what the upstream is told.
@@ -44,15 +53,24 @@ pub fn judge(headers: &HeaderMap, path: &str, policy: &Policy) -> Result<Content
         One::None => None,
         One::Value(value) if value.is_empty() => None,
         One::Value(value) => Some(value),
-        One::Several => return Err(Refused::Malformed),
+        One::Several => return Err(Refused::Several),
     };
-    let upload = policy.upload_paths.iter().any(|pattern| pattern.matches(path));
-    match (upload, value) {
+    match (is_upload(path, policy), value) {
         (true, Some(value)) => multipart(value),
         (true, None) => Err(Refused::NotMultipart),
         (false, Some(value)) => json(value, &policy.rewrite),
         (false, None) => Ok(Content::Json),
     }
+}
+
+/// What the caller said, for a policy that only observes.
+pub(super) fn as_it_came(headers: &HeaderMap, path: &str, policy: &Policy) -> Content {
+    let value = headers.get(header::CONTENT_TYPE).cloned();
+    Content::AsItCame { value, upload: is_upload(path, policy) }
+}
+
+fn is_upload(path: &str, policy: &Policy) -> bool {
+    policy.upload_paths.iter().any(|pattern| pattern.matches(path))
 }
 
 fn json(value: &HeaderValue, rewrite: &[String]) -> Result<Content, Refused> {

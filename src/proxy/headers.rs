@@ -64,7 +64,7 @@ const _: () = assert!(LONGEST > 10, "longer than any name of the older scheme");
 impl Admitted {
     /// Takes away what is for this hop only and what is ours to write.
     pub fn strip(self, policy: &Policy) -> Stripped {
-        let Self { method, target, headers: received, content, length } = self;
+        let Self { method, target, headers: received, content, length, observed: _ } = self;
         let named = Named::in_connection(&received);
         // Room for what `inject` adds, so that the map is allocated once.
         let mut headers = HeaderMap::with_capacity(received.len() + 8);

@@ -29,13 +29,13 @@ impl Stripped {
         headers.insert(header::HOST, host.clone());
         headers.insert(APP_KEY, credentials.app_key.expose().clone());
         headers.insert(header::AUTHORIZATION, credentials.authorization.expose().clone());
-        headers.insert(
-            header::CONTENT_TYPE,
-            match content {
-                Content::Json => JSON,
-                Content::Multipart(value) => value,
-            },
-        );
+        match content {
+            Content::Json => drop(headers.insert(header::CONTENT_TYPE, JSON)),
+            Content::Multipart(value) | Content::AsItCame { value: Some(value), .. } => {
+                headers.insert(header::CONTENT_TYPE, value);
+            }
+            Content::AsItCame { value: None, .. } => {}
+        }
         match length {
             Length::Known(0) if !expects_a_body(&method) => {}
             Length::Known(length) => drop(headers.insert(header::CONTENT_LENGTH, length.into())),

@@ -8,12 +8,13 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
 
 use crate::config::{Limits, Policy};
 use crate::credentials::{Credentials, Store};
-use crate::server::Abort;
+use crate::server::{Abort, Fault};
 use crate::telemetry::access::AccessRecord;
 use crate::telemetry::code::{Code, Outcome};
 use crate::telemetry::metrics::WorkerMetrics;
@@ -36,6 +37,7 @@ mod reject;
 mod request_id;
 mod respond;
 mod send;
+mod target;
 
 /// Said while nothing is wrong with the files and nothing was read either.
 const NOT_READ_YET: &str = "files that were written one by one must stand still from one look to \
@@ -123,6 +125,15 @@ impl Proxy {
         })
     }
 
+    /// Answers what is no request, so that whoever sent it knows what is wrong with it.
+    pub fn refuse(&self, fault: Fault) -> Bytes {
+        self.metrics.malformed();
+        let reject = Reject::from(fault);
+        self.metrics.error(reject.code());
+        self.recent.note(reject.code(), reject.cause(), false);
+        respond::refuse_unread(&reject, &self.request_ids.make())
+    }
+
     async fn forward(
         &self,
         request: Request<Incoming>,
@@ -131,6 +142,7 @@ impl Proxy {
         self.credentials()?;
         let (head, incoming) = request.into_parts();
         let admitted = admit(head, &incoming, &self.policy)?;
+        record.observed = admitted.observed.as_ref().map(Reject::code);
         let limit = admitted.body_limit(&self.limits);
         let stripped = admitted.strip(&self.policy);
         let body = body::take(incoming, limit, self.limits.body_progress).await?;

@@ -3,12 +3,21 @@
 use http::StatusCode;
 
 use super::content_type::Refused;
+use crate::server::Fault;
 use crate::telemetry::code::{Code, Outcome, Sent};
 use crate::upstream::{self, BodyFault, Kind};
 
 /// Why a call is not answered by InnoPaaS.
 #[derive(Debug)]
 pub enum Reject {
+    /// What came is no request; why.
+    Malformed(&'static str),
+    /// Neither HTTP/1.0 nor HTTP/1.1.
+    Version,
+    /// The target is too long.
+    TargetTooLong,
+    /// The head has too many bytes or lines.
+    HeadTooLarge,
     /// CONNECT or TRACE.
     Method,
     /// The target is none that can be passed on; why.
@@ -17,6 +26,10 @@ pub enum Reject {
     HostInvalid(&'static str),
     /// The host is not one of ours.
     HostRefused,
+    /// A browser sends it; the header that tells so.
+    Browser(&'static str),
+    /// The policy does not allow it.
+    Policy,
     /// The body's length is ambiguous; why.
     Framing(&'static str),
     /// An upgrade that cannot be granted.
@@ -59,14 +72,36 @@ impl From<upstream::Error> for Reject {
     }
 }
 
+impl From<Fault> for Reject {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Malformed(why) => Self::Malformed(why),
+            Fault::Target(why) => Self::Target(why),
+            Fault::Framing(why) => Self::Framing(why),
+            Fault::Version => Self::Version,
+            Fault::TargetTooLong => Self::TargetTooLong,
+            Fault::HeadTooLarge => Self::HeadTooLarge,
+            // Both are dealt with elsewhere; it is no request in any case.
+            Fault::Http2 => Self::Malformed("it is HTTP/2"),
+            Fault::Body => Self::Malformed("its body is malformed"),
+        }
+    }
+}
+
 impl Reject {
     /// The stable word.
     pub fn code(&self) -> Code {
         match self {
+            Self::Malformed(_) => Code::RequestMalformed,
+            Self::Version => Code::VersionUnsupported,
+            Self::TargetTooLong => Code::TargetTooLong,
+            Self::HeadTooLarge => Code::HeadTooLarge,
             Self::Method => Code::MethodRefused,
             Self::Target(_) => Code::TargetRefused,
             Self::HostInvalid(_) => Code::HostInvalid,
             Self::HostRefused => Code::HostRefused,
+            Self::Browser(_) => Code::BrowserRefused,
+            Self::Policy => Code::PolicyRefused,
             Self::Framing(_) => Code::FramingAmbiguous,
             Self::Upgrade => Code::UpgradeRefused,
             Self::Expectation => Code::ExpectationRefused,
@@ -97,10 +132,16 @@ impl Reject {
     pub(super) fn sent(&self) -> Sent {
         match self {
             Self::Unanswered(error) => error.sent,
-            Self::Method
+            Self::Malformed(_)
+            | Self::Version
+            | Self::TargetTooLong
+            | Self::HeadTooLarge
+            | Self::Method
             | Self::Target(_)
             | Self::HostInvalid(_)
             | Self::HostRefused
+            | Self::Browser(_)
+            | Self::Policy
             | Self::Framing(_)
             | Self::Upgrade
             | Self::Expectation
@@ -117,11 +158,19 @@ impl Reject {
     /// The cause in words for the operator; nothing of a message is in it.
     pub(super) fn cause(&self) -> &str {
         match self {
-            Self::Target(why) | Self::HostInvalid(why) | Self::Framing(why) => why,
+            Self::Malformed(why)
+            | Self::Target(why)
+            | Self::HostInvalid(why)
+            | Self::Browser(why)
+            | Self::Framing(why) => why,
             Self::CredentialsMissing(why) => why,
             Self::Unanswered(error) => &error.cause,
-            Self::Method
+            Self::Version
+            | Self::TargetTooLong
+            | Self::HeadTooLarge
+            | Self::Method
             | Self::HostRefused
+            | Self::Policy
             | Self::Upgrade
             | Self::Expectation
             | Self::ContentType(_) => "",
@@ -132,17 +181,58 @@ impl Reject {
     pub(super) fn answer(&self) -> Answer {
         let code = self.code();
         match self {
-            Self::Method => caller(
+            Self::Malformed(why) => unreadable(
                 code,
-                StatusCode::METHOD_NOT_ALLOWED,
-                "CONNECT and TRACE are never passed on.",
-                "Use the method of InnoPaaS's guide, in nearly all cases POST.",
+                StatusCode::BAD_REQUEST,
+                format!("What came is no HTTP/1.1 request: {why}."),
+                "Use an HTTP client; check what builds the request's head by hand.",
             ),
+            Self::Version => unreadable(
+                code,
+                StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+                "The request is neither HTTP/1.0 nor HTTP/1.1.",
+                "Tell the client to use HTTP/1.1.",
+            ),
+            Self::TargetTooLong => unreadable(
+                code,
+                StatusCode::URI_TOO_LONG,
+                "The request's target is longer than 8 KiB.",
+                "Send the data in the body.",
+            ),
+            Self::HeadTooLarge => unreadable(
+                code,
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "The request's head has more bytes or lines than the limits.",
+                "Send fewer headers, or raise limits.head_size or limits.header_count.",
+            ),
+            Self::Method => {
+                // What follows a CONNECT need not be HTTP.
+                unreadable(
+                    code,
+                    StatusCode::METHOD_NOT_ALLOWED,
+                    "CONNECT and TRACE are never passed on.",
+                    "Use the method of InnoPaaS's guide, in nearly all cases POST.",
+                )
+            }
             Self::Target(why) => caller(
                 code,
                 StatusCode::BAD_REQUEST,
                 format!("The request's target is refused: {why}."),
-                "Send the path of InnoPaaS's guide, such as /api/sms/v3/msg/send.",
+                "Send the path of InnoPaaS's guide, such as /api/sms/v3/msg/send, without `.`, `..`, \
+                 empty segments or needless percent-encoding.",
+            ),
+            Self::Browser(mark) => caller(
+                code,
+                StatusCode::FORBIDDEN,
+                format!("The request comes from a browser: it has a header {mark}."),
+                "Call from a server, never from a web page. A server that passes a browser's \
+                 headers on must leave out Origin and Sec-Fetch-*.",
+            ),
+            Self::Policy => caller(
+                code,
+                StatusCode::FORBIDDEN,
+                "This method and path are not among those that may be called.",
+                "Check the path; if the call is meant, its operator adds it to policy.allow.",
             ),
             Self::HostInvalid(why) => {
                 let detail = format!("The Host header is refused: {why}.");
@@ -191,6 +281,16 @@ impl Reject {
     }
 }
 
+/// What the parser of requests has to say; nothing more is read after it.
+fn unreadable(
+    code: Code,
+    status: StatusCode,
+    detail: impl Into<String>,
+    remedy: &'static str,
+) -> Answer {
+    Answer { close: true, ..caller(code, status, detail, remedy) }
+}
+
 fn caller(
     code: Code,
     status: StatusCode,
@@ -226,7 +326,7 @@ fn content_type(code: Code, refused: &Refused) -> Answer {
             "InnoPaaS takes UTF-8 and no other charset.".to_owned(),
             "Encode the body in UTF-8 and send `Content-Type: application/json`.".to_owned(),
         ),
-        Refused::Malformed => (
+        Refused::Malformed | Refused::Several => (
             "The Content-Type is not one media type.".to_owned(),
             "Send `Content-Type: application/json`, once.".to_owned(),
         ),

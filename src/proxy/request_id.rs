@@ -32,7 +32,7 @@ impl RequestIds {
         }
     }
 
-    fn make(&self) -> HeaderValue {
+    pub(super) fn make(&self) -> HeaderValue {
         let count = self.counter.get();
         self.counter.set(count.wrapping_add(1));
         HeaderValue::try_from(format!("{:016x}-{count:x}", self.random))

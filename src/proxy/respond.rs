@@ -35,13 +35,31 @@ pub(super) fn pass(
 
 /// Tells what is wrong, whose fault it is, whether something was sent, and what to do.
 pub(super) fn refuse(reject: &Reject, mut record: AccessRecord) -> Response<AnswerBody> {
+    let mut response = problem(reject, &record.request_id);
+    record.status = Some(response.status());
+    record.outcome = reject.outcome();
+    record.code = Some(reject.code());
+    record.sent = reject.sent();
+    // The caller may still be sending the body that nobody will read.
+    response.extensions_mut().insert(Linger);
+    response.map(|body| AnswerBody::own(body, record))
+}
+
+/// The same, as bytes, for what never became a request.
+pub(super) fn refuse_unread(reject: &Reject, request_id: &HeaderValue) -> Bytes {
+    let (head, body) = problem(reject, request_id).into_parts();
+    let mut bytes = format!("HTTP/1.1 {}\r\n", head.status).into_bytes();
+    for (name, value) in &head.headers {
+        bytes.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
+    }
+    bytes.extend(b"\r\n");
+    bytes.extend(body);
+    bytes.into()
+}
+
+fn problem(reject: &Reject, request_id: &HeaderValue) -> Response<Bytes> {
     let Answer { code, status, title, detail, remedy, proxy_status, retry_after, close } =
         reject.answer();
-    let sent = reject.sent();
-    record.status = Some(status);
-    record.outcome = reject.outcome();
-    record.code = Some(code);
-    record.sent = sent;
     let problem = json!({
         "type": format!("urn:innopaas-proxy:error:{code}"),
         "title": title,
@@ -49,15 +67,13 @@ pub(super) fn refuse(reject: &Reject, mut record: AccessRecord) -> Response<Answ
         "code": code.as_str(),
         "detail": detail,
         "remedy": remedy,
-        "sent": sent.as_str(),
-        "request_id": record.request_id.to_str().unwrap_or_default(),
+        "sent": reject.sent().as_str(),
+        "request_id": request_id.to_str().unwrap_or_default(),
     });
     let body = Bytes::from(problem.to_string());
 
     let mut response = Response::new(());
     *response.status_mut() = status;
-    // The caller may still be sending the body that nobody will read.
-    response.extensions_mut().insert(Linger);
     let headers = response.headers_mut();
     let own = HeaderValue::from_static("application/problem+json");
     headers.insert(header::CONTENT_TYPE, own);
@@ -66,7 +82,7 @@ pub(super) fn refuse(reject: &Reject, mut record: AccessRecord) -> Response<Answ
     let proxy_status = HeaderValue::try_from(format!("innopaas-proxy; error={proxy_status}"));
     headers
         .insert(PROXY_STATUS, proxy_status.unwrap_or(HeaderValue::from_static("innopaas-proxy")));
-    headers.insert(X_REQUEST_ID, record.request_id.clone());
+    headers.insert(X_REQUEST_ID, request_id.clone());
     if let Some(seconds) = retry_after {
         headers.insert(header::RETRY_AFTER, seconds.into());
     }
@@ -77,5 +93,5 @@ pub(super) fn refuse(reject: &Reject, mut record: AccessRecord) -> Response<Answ
     if close {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    response.map(|()| AnswerBody::own(body, record))
+    response.map(|()| body)
 }

@@ -239,7 +239,7 @@ fn run(
             biased;
             // Nothing is drained: dropping the server drops its connections.
             () = phases.reached(Phase::Closing) => {}
-            _ = server::serve(intake, service, options, closing) => {}
+            _ = server::serve(intake, service, server::bare_refusal, options, closing) => {}
         }
     });
 }

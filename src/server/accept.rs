@@ -74,20 +74,27 @@ pub struct Handed {
 #[derive(Debug)]
 pub(super) struct Accepted {
     pub(super) stream: TcpStream,
-    pub(super) _place: Place,
+    pub(super) place: Place,
 }
 
 /// Counts for as long as it lives.
 #[derive(Debug)]
 pub(super) struct Place {
     load: Load,
-    _slot: OwnedSemaphorePermit,
+    slot: OwnedSemaphorePermit,
+}
+
+impl Accepted {
+    /// The places of all connections, taken and free.
+    pub(super) fn places(&self) -> &Arc<Semaphore> {
+        self.place.slot.semaphore()
+    }
 }
 
 impl Place {
     fn new(load: &Load, slot: OwnedSemaphorePermit) -> Self {
         load.0.fetch_add(1, Relaxed);
-        Self { load: load.clone(), _slot: slot }
+        Self { load: load.clone(), slot }
     }
 }
 
@@ -134,7 +141,7 @@ impl Intake {
                 let slot = Arc::clone(slots).acquire_owned().await.ok()?;
                 let stream = accept(listener).await;
                 let Some(peer) = less_loaded(peers, load) else {
-                    return Some(Accepted { stream, _place: Place::new(load, slot) });
+                    return Some(Accepted { stream, place: Place::new(load, slot) });
                 };
                 if let Some(accepted) = hand_over(peer, stream, slot, load) {
                     return Some(accepted);
@@ -177,7 +184,7 @@ impl Handed {
     fn arrive(self, load: &Load) -> Option<Accepted> {
         // A socket that cannot be registered is one that is broken already.
         let stream = TcpStream::from_std(self.stream).ok()?;
-        Some(Accepted { stream, _place: Place::new(load, self.slot) })
+        Some(Accepted { stream, place: Place::new(load, self.slot) })
     }
 }
 

@@ -20,6 +20,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{sleep, timeout};
 
 use super::accept::Accepted;
+use super::grammar::Fault;
+use super::inlet::Inlet;
 use super::stream::secure;
 use super::watch::{InFlight, Watch, Watched};
 use super::{Limits, Options};
@@ -55,7 +57,8 @@ pub struct Linger;
 /// Serves one connection to its end.
 pub(super) async fn drive<S, B>(
     accepted: Accepted,
-    service: Rc<S>,
+    watch: Rc<Watch>,
+    (service, refuse): (Rc<S>, Rc<dyn Fn(Fault) -> Bytes>),
     options: Rc<Options>,
     phases: Phases,
 ) -> End
@@ -65,14 +68,18 @@ where
     B: Body<Data = Bytes> + Unpin + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    let Accepted { stream, _place } = accepted;
+    let Accepted { stream, place: _place } = accepted;
     let _open = options.metrics.as_ref().map(WorkerMetrics::downstream_connection);
-    let Some(stream) = secure(stream, &options).await else {
+    let secured = tokio::select! {
+        secured = secure(stream, &options) => secured,
+        () = watch.asked_to_leave() => None,
+    };
+    let Some(stream) = secured else {
         return End::Complete;
     };
     stream.set_nodelay();
-    let watch = Watch::new();
-    let io = Watched { stream, watch: Rc::clone(&watch) };
+    watch.secured();
+    let io = Watched { stream, watch: Rc::clone(&watch), inlet: Inlet::new(&options.limits) };
     let notes = Rc::new(Notes::default());
     let service = {
         let (watch, notes) = (Rc::clone(&watch), Rc::clone(&notes));
@@ -95,16 +102,20 @@ where
     let mut http = builder(&options.limits).serve_connection(TokioIo::new(io), service);
     let ran = run(Pin::new(&mut http), &watch, &notes, &options.limits, phases).await;
     match ran {
-        Ran::Done if notes.unread_body.get() => linger(http.into_parts().io.into_inner()).await,
+        Ran::Done => {
+            let io = http.into_parts().io.into_inner();
+            match io.inlet.refused() {
+                Some(Fault::Http2) => say_and_end(io, h2_goaway()).await,
+                Some(fault) => say_and_end(io, refuse(fault)).await,
+                None if notes.unread_body.get() => linger(io).await,
+                None => {}
+            }
+        }
         Ran::Failed(error) => {
             let io = http.into_parts().io.into_inner();
-            if error.is_parse_version_h2() {
-                answer_h2_preface(io).await;
-            } else if error.is_parse() {
-                // hyper has answered by itself: 400, 414 or 431, without a body.
-                if let Some(metrics) = &options.metrics {
-                    metrics.malformed();
-                }
+            if error.is_parse() {
+                // Stricter than we are; it has answered by itself: 400, 414 or 431, bare.
+                tracing::debug!(%error, "hyper refused what had passed");
                 linger(io).await;
             } else if notes.ends_with_reset(&error) {
                 io.stream.reset_on_close();
@@ -112,7 +123,7 @@ where
         }
         Ran::Overdue(reason) => tracing::debug!(reason, "closed a connection"),
         Ran::Aborted if watch.answer_is_owed() => return End::Cut,
-        Ran::Done | Ran::Aborted => {}
+        Ran::Aborted => {}
     }
     End::Complete
 }
@@ -185,6 +196,11 @@ where
                 http.as_mut().graceful_shutdown();
                 closing = true;
             }
+            () = watch.asked_to_leave() => {
+                if !watch.answer_is_owed() {
+                    return Ran::Overdue("it made room for another");
+                }
+            }
             () = &mut look => match watch.judge(Instant::now(), limits) {
                 Ok(again) => look.as_mut().reset(again.into()),
                 Err(reason) => return Ran::Overdue(reason),
@@ -197,36 +213,55 @@ fn builder(limits: &Limits) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
         .header_read_timeout(None) // hyper's would also close connections that are merely unused
-        .max_headers(limits.header_count)
-        .max_header_size(limits.head_size)
+        // `grammar` has counted already, and answers better.
+        .max_headers(limits.header_count + 1)
+        .max_header_size(limits.head_size + 1)
         .max_buf_size(limits.head_size.max(64 * 1024))
         .auto_date_header(false); // `Date` is the upstream's to give
     builder
 }
 
 /// Reads on for a moment and throws away, so that the peer finds the answer before the reset.
-async fn linger(mut io: Watched) {
+async fn linger(io: Watched) {
     const AT_MOST: Duration = Duration::from_secs(1);
     const BYTES: u64 = 4 * 1024 * 1024;
+    let mut stream = io.stream; // whatever it is that comes, nobody judges it any more
     let reading = async {
-        io.shutdown().await?;
-        tokio::io::copy(&mut io.take(BYTES), &mut tokio::io::sink()).await
+        stream.shutdown().await?;
+        tokio::io::copy(&mut stream.take(BYTES), &mut tokio::io::sink()).await
     };
     let _ = timeout(AT_MOST, reading).await;
 }
 
+/// Answers in hyper's place.
+async fn say_and_end(mut io: Watched, answer: Bytes) {
+    if let Ok(Ok(())) = timeout(Duration::from_secs(1), io.write_all(&answer)).await {
+        linger(io).await;
+    }
+}
+
+/// What a service says that has no words of its own.
+pub fn bare_refusal(fault: Fault) -> Bytes {
+    let status = match fault {
+        Fault::Version => "505 HTTP Version Not Supported",
+        Fault::TargetTooLong => "414 URI Too Long",
+        Fault::HeadTooLarge => "431 Request Header Fields Too Large",
+        Fault::Malformed(_) | Fault::Target(_) | Fault::Framing(_) | Fault::Http2 | Fault::Body => {
+            "400 Bad Request"
+        }
+    };
+    format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").into()
+}
+
 /// Tells a client that began with HTTP/2's preface to use HTTP/1.1, in its own words: empty
 /// SETTINGS, then GOAWAY with `HTTP_1_1_REQUIRED` (RFC 9113, sections 3.4, 6.8 and 7).
-async fn answer_h2_preface(mut io: Watched) {
+fn h2_goaway() -> Bytes {
     const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
     const HTTP_1_1_REQUIRED: u8 = 0xd;
     const WORDS: &[u8] = b"innopaas-proxy speaks HTTP/1.1";
     let length = u8::try_from(8 + WORDS.len()).unwrap_or(8);
     let goaway = [0, 0, length, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, HTTP_1_1_REQUIRED];
-    let answer = [SETTINGS, &goaway, WORDS].concat();
-    if let Ok(Ok(())) = timeout(Duration::from_secs(1), io.write_all(&answer)).await {
-        linger(io).await;
-    }
+    [SETTINGS, &goaway, WORDS].concat().into()
 }
 
 /// A body that keeps its call in flight until it is over.

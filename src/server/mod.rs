@@ -6,7 +6,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -14,16 +14,25 @@ use http_body::Body;
 use hyper::body::Incoming;
 use hyper::service::Service;
 use tokio::task::{JoinError, JoinSet};
+use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
 
 use crate::lifecycle::{Phase, Phases};
 use crate::telemetry::metrics::WorkerMetrics;
 
+use accept::Accepted;
+use crowd::Crowd;
+use watch::Watch;
+
 pub use accept::{Intake, Load, Peer, bind};
-pub use connection::{Abort, Linger};
+pub use connection::{Abort, Linger, bare_refusal};
+pub use grammar::{Fault, Grammar};
 
 mod accept;
 mod connection;
+mod crowd;
+mod grammar;
+mod inlet;
 mod stream;
 mod watch;
 
@@ -61,10 +70,12 @@ pub struct Drained {
 }
 
 /// Serves until `phases` reaches [`Phase::Closing`], then finishes what is in flight; what is
-/// still open at [`Phase::Aborting`] is cut. Must run inside a `LocalSet`.
+/// still open at [`Phase::Aborting`] is cut. `refuse` makes the answer to what is no request, head
+/// and body; the connection ends with it. Must run inside a `LocalSet`.
 pub async fn serve<S, B>(
     mut intake: Intake,
     service: S,
+    refuse: impl Fn(Fault) -> Bytes + 'static,
     options: Options,
     mut phases: Phases,
 ) -> Drained
@@ -75,14 +86,18 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let service = Rc::new(service);
+    let refuse: Rc<dyn Fn(Fault) -> Bytes> = Rc::new(refuse);
     let options = Rc::new(options);
     let mut connections = JoinSet::new();
     let mut drained = Drained::default();
     let closing = phases.clone();
-    let spawn = |connections: &mut JoinSet<_>, accepted| {
-        let (service, options, phases) =
-            (Rc::clone(&service), Rc::clone(&options), closing.clone());
-        connections.spawn_local(connection::drive(accepted, service, options, phases));
+    let mut crowd = Crowd::default();
+    let spawn = |connections: &mut JoinSet<_>, crowd: &mut Crowd, accepted: Accepted| {
+        let watch = Watch::new(options.tls.is_some());
+        crowd.join(&accepted, &watch);
+        let handlers = (Rc::clone(&service), Rc::clone(&refuse));
+        let (options, phases) = (Rc::clone(&options), closing.clone());
+        connections.spawn_local(connection::drive(accepted, watch, handlers, options, phases));
     };
     loop {
         tokio::select! {
@@ -91,14 +106,15 @@ where
             Some(ended) = connections.join_next(), if !connections.is_empty() => {
                 drained.note(ended); // even here: a connection may hear of the end before we do
             }
+            () = sleep(crowd::PAUSE), if crowd.is_full() => crowd.make_room(Instant::now()),
             accepted = intake.next() => match accepted {
-                Some(accepted) => spawn(&mut connections, accepted),
+                Some(accepted) => spawn(&mut connections, &mut crowd, accepted),
                 None => phases.reached(Phase::Closing).await,
             }
         }
     }
     for accepted in intake.close().await {
-        spawn(&mut connections, accepted);
+        spawn(&mut connections, &mut crowd, accepted);
     }
     while let Some(ended) = connections.join_next().await {
         drained.note(ended);

@@ -23,6 +23,8 @@ pub struct AccessRecord {
     pub status: Option<StatusCode>,
     /// Why the proxy answered itself, if it did.
     pub code: Option<Code>,
+    /// Why the policy would have refused it, if it did more than observe.
+    pub observed: Option<Code>,
     /// Whether a byte of the request may have left.
     pub sent: Sent,
     /// Generation of the pair that was sent.
@@ -51,6 +53,7 @@ impl AccessRecord {
             outcome: Outcome::ClientGone,
             status: None,
             code: None,
+            observed: None,
             sent: Sent::No,
             generation: None,
             response_bytes: 0,
@@ -74,6 +77,9 @@ impl Drop for AccessRecord {
         if let Some(code) = self.code {
             self.metrics.error(code);
         }
+        if let Some(code) = self.observed {
+            self.metrics.observed(code);
+        }
         if !self.logged {
             return;
         }
@@ -85,6 +91,7 @@ impl Drop for AccessRecord {
             status = self.status.map(|status| status.as_u16()),
             outcome = self.outcome.as_str(),
             code = self.code.map(Code::as_str),
+            would_refuse = self.observed.map(Code::as_str),
             sent = self.sent.as_str(),
             generation = self.generation,
             response_bytes = self.response_bytes,

@@ -55,14 +55,26 @@ words! {
 words! {
     /// Why the proxy answered itself.
     Code {
+        /// What came has not the form of a request.
+        RequestMalformed "request_malformed",
+        /// Neither HTTP/1.0 nor HTTP/1.1.
+        VersionUnsupported "version_unsupported",
+        /// The target is longer than 8 KiB.
+        TargetTooLong "target_too_long",
+        /// The head has more bytes or lines than the limits.
+        HeadTooLarge "head_too_large",
         /// The method is CONNECT or TRACE.
         MethodRefused "method_refused",
-        /// The target is neither a path nor an absolute form with an allowed host.
+        /// The target is no path in normal form, nor an absolute form of one.
         TargetRefused "target_refused",
         /// `Host` is missing, doubled or malformed.
         HostInvalid "host_invalid",
         /// `Host` or the absolute target names somebody else.
         HostRefused "host_refused",
+        /// A browser sends it.
+        BrowserRefused "browser_refused",
+        /// `policy.allow` does not list the method and the path.
+        PolicyRefused "policy_refused",
         /// The body's length is not told in one unambiguous way.
         FramingAmbiguous "framing_ambiguous",
         /// `Upgrade` to anything but h2c.

@@ -41,6 +41,7 @@ pub struct WorkerMetrics {
     answered: [AtomicU64; STATUS_CLASSES.len()],
     unanswered: [AtomicU64; Outcome::ALL.len()],
     errors: [AtomicU64; Code::ALL.len()],
+    observed: [AtomicU64; Code::ALL.len()],
     durations: [Durations; Outcome::ALL.len()],
     in_flight: AtomicI64,
     downstream_open: AtomicI64,
@@ -167,6 +168,13 @@ impl WorkerMetrics {
     /// The proxy answered itself.
     pub fn error(&self, code: Code) {
         if let Some(counter) = self.errors.get(code as usize) {
+            counter.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// A call passed that the policy would have refused.
+    pub fn observed(&self, code: Code) {
+        if let Some(counter) = self.observed.get(code as usize) {
             counter.fetch_add(1, Relaxed);
         }
     }
@@ -299,6 +307,19 @@ impl Metrics {
         }
 
         let mut family = encoder.encode_descriptor(
+            "observed_refusals",
+            "Calls that passed because policy.mode is observe, by the code they would have had",
+            None,
+            MetricType::Counter,
+        )?;
+        for code in [Code::PolicyRefused, Code::ContentTypeRefused] {
+            let total = self.indexed(|worker| &worker.observed, code as usize);
+            family
+                .encode_family(&[("code", code.as_str())])?
+                .encode_counter::<NoLabelSet, u64, f64>(&total, None)?;
+        }
+
+        let mut family = encoder.encode_descriptor(
             "request_duration",
             "From the end of a request's head to the end of its answer",
             Some(&Unit::Seconds),
@@ -317,7 +338,7 @@ impl Metrics {
         encoder
             .encode_descriptor(
                 "malformed_requests",
-                "What callers sent that is not HTTP/1.1; answered 400, 414 or 431 without a body",
+                "What callers sent that has not the form of a request; counted in errors, not in requests",
                 None,
                 MetricType::Counter,
             )?

@@ -1,0 +1,388 @@
+//! The grammar of HTTP/1.1 requests, read strictly (RFC 9112), before hyper reads them.
+//!
+//! hyper forgives what another server on the way might read in another way: line ends without CR,
+//! a Content-Length that is told twice or beside a Transfer-Encoding, a fragment in the target.
+//! This reader follows along and says no. It never changes a byte, and never says what a request
+//! means: that is hyper's part, so a difference between the two can refuse a request and nothing
+//! worse.
+//!
+//! Whatever has a length that is not told beforehand (heads, chunk sizes, trailers) is one element
+//! and passes whole or not at all: [`Grammar::pass`] is asked again once more of it has come.
+
+use std::ops::Range;
+
+use http::Uri;
+
+use super::Limits;
+
+/// Longest target, in bytes: what RFC 9110, section 4.1 asks of everybody, and a little more.
+const TARGET: usize = 8 * 1024;
+/// Longest line with the size of a chunk, in bytes, its extensions among them.
+const CHUNK_LINE: usize = 256;
+
+/// Why bytes are no request that may go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// A line of the head has not the form that it must have; how.
+    Malformed(&'static str),
+    /// The target holds what a target cannot hold; what.
+    Target(&'static str),
+    /// The length of the body is told in no way or in several; how.
+    Framing(&'static str),
+    /// Neither HTTP/1.0 nor HTTP/1.1.
+    Version,
+    /// The first line of HTTP/2 (RFC 9113, section 3.4).
+    Http2,
+    /// The target is longer than any server must take.
+    TargetTooLong,
+    /// The head has more bytes or lines than the limits.
+    HeadTooLarge,
+    /// The body's chunks or trailers are malformed; the call has begun already.
+    Body,
+}
+
+/// Where in a connection the reader is.
+#[derive(Debug)]
+pub struct Grammar {
+    expected: Expected,
+    section: Section,
+    head: Head,
+    head_size: usize,
+    header_count: usize,
+}
+
+/// What comes next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Expected {
+    Head,
+    /// This many bytes of a body.
+    Body(u64),
+    ChunkSize,
+    /// This many bytes of a chunk.
+    Chunk(u64),
+    ChunkEnd,
+    Trailers,
+}
+
+/// How much of the lines that come next was looked at, so that no byte is looked at twice however
+/// slowly they come.
+#[derive(Debug, Default)]
+struct Section {
+    /// Where the first line that is not complete begins.
+    line: usize,
+    /// Up to where there is no end of that line.
+    searched: usize,
+    /// Lines that are complete.
+    lines: usize,
+}
+
+/// What is known of the head that comes.
+#[derive(Debug, Default)]
+struct Head {
+    /// Whether an empty line stood before it, as some clients leave behind a body.
+    begun: bool,
+    http_1_0: bool,
+    length: Option<u64>,
+    chunked: bool,
+}
+
+impl Grammar {
+    /// A reader of a new connection.
+    pub fn new(limits: &Limits) -> Self {
+        Self {
+            expected: Expected::Head,
+            section: Section::default(),
+            head: Head::default(),
+            head_size: limits.head_size,
+            header_count: limits.header_count,
+        }
+    }
+
+    /// How many of these bytes may go on. They begin where the last ones that passed ended; those
+    /// that did not pass come again, with more behind them.
+    ///
+    /// # Errors
+    /// [`Fault`], and how many bytes before it may go on. Nothing may be asked after that.
+    pub fn pass(&mut self, bytes: &[u8]) -> Result<usize, (usize, Fault)> {
+        let mut passed = 0;
+        while let Some(rest) = bytes.get(passed..).filter(|rest| !rest.is_empty()) {
+            match self.element(rest) {
+                Ok(Some(length)) => passed += length,
+                Ok(None) => break,
+                Err(fault) => return Err((passed, fault)),
+            }
+        }
+        Ok(passed)
+    }
+
+    /// Whether the bytes that did not pass belong to a head.
+    pub fn expects_head(&self) -> bool {
+        self.expected == Expected::Head
+    }
+
+    /// The length of what comes next, as far as it is here; `None` if it is not complete.
+    fn element(&mut self, bytes: &[u8]) -> Result<Option<usize>, Fault> {
+        match self.expected {
+            Expected::Head => {
+                let Some(length) = self.head(bytes)? else { return Ok(None) };
+                self.expected = self.head.body();
+                self.section = Section::default();
+                self.head = Head::default();
+                Ok(Some(length))
+            }
+            Expected::Body(left) => {
+                let (length, left) = take(left, bytes);
+                self.expected = if left == 0 { Expected::Head } else { Expected::Body(left) };
+                Ok(Some(length))
+            }
+            Expected::ChunkSize => {
+                let Some((length, size)) = chunk_size(bytes)? else { return Ok(None) };
+                self.expected = if size == 0 { Expected::Trailers } else { Expected::Chunk(size) };
+                Ok(Some(length))
+            }
+            Expected::Chunk(left) => {
+                let (length, left) = take(left, bytes);
+                self.expected = if left == 0 { Expected::ChunkEnd } else { Expected::Chunk(left) };
+                Ok(Some(length))
+            }
+            Expected::ChunkEnd => match bytes {
+                [b'\r', b'\n', ..] => {
+                    self.expected = Expected::ChunkSize;
+                    Ok(Some(2))
+                }
+                [b'\r'] => Ok(None),
+                _ => Err(Fault::Body),
+            },
+            Expected::Trailers => {
+                let Some(length) = self.trailers(bytes)? else { return Ok(None) };
+                self.expected = Expected::Head;
+                self.section = Section::default();
+                Ok(Some(length))
+            }
+        }
+    }
+
+    fn head(&mut self, bytes: &[u8]) -> Result<Option<usize>, Fault> {
+        while let Some(range) = self.section.next_line(bytes) {
+            let line = line_at(bytes, range).ok_or(Fault::Malformed(LINE_END))?;
+            match (self.section.lines, line) {
+                (1, []) if !self.head.begun => {
+                    self.head.begun = true;
+                    self.section.lines = 0;
+                }
+                (1, line) => self.head.http_1_0 = request_line(line)?,
+                (_, []) if self.section.line > self.head_size => return Err(Fault::HeadTooLarge),
+                (_, []) => {
+                    self.head.check_framing()?;
+                    return Ok(Some(self.section.line));
+                }
+                (lines, _) if lines > self.header_count + 1 => return Err(Fault::HeadTooLarge),
+                (_, line) => self.head.field(line)?,
+            }
+        }
+        if bytes.len() > self.head_size {
+            let in_target = self.section.lines == 0;
+            return Err(if in_target { Fault::TargetTooLong } else { Fault::HeadTooLarge });
+        }
+        Ok(None)
+    }
+
+    /// They are thrown away behind us, so they only have to be lines of the right form.
+    fn trailers(&mut self, bytes: &[u8]) -> Result<Option<usize>, Fault> {
+        while let Some(range) = self.section.next_line(bytes) {
+            match line_at(bytes, range) {
+                Some([]) => return Ok(Some(self.section.line)),
+                Some(line) if self.section.lines <= self.header_count => {
+                    field(line).map_err(|_| Fault::Body)?;
+                }
+                Some(_) | None => return Err(Fault::Body),
+            }
+        }
+        if bytes.len() > self.head_size { Err(Fault::Body) } else { Ok(None) }
+    }
+}
+
+const LINE_END: &str = "a line ends with LF alone";
+
+impl Section {
+    /// Where the next complete line is, without its LF.
+    fn next_line(&mut self, bytes: &[u8]) -> Option<Range<usize>> {
+        let rest = bytes.get(self.searched..)?;
+        let Some(end) = memchr::memchr(b'\n', rest) else {
+            self.searched = bytes.len();
+            return None;
+        };
+        let line = self.line..self.searched + end;
+        self.line = line.end + 1;
+        self.searched = self.line;
+        self.lines += 1;
+        Some(line)
+    }
+}
+
+/// The line without its CR; `None` if it has none.
+fn line_at(bytes: &[u8], range: Range<usize>) -> Option<&[u8]> {
+    bytes.get(range)?.strip_suffix(b"\r")
+}
+
+/// `POST /path HTTP/1.1` (RFC 9112, section 3). Whether it is HTTP/1.0.
+fn request_line(line: &[u8]) -> Result<bool, Fault> {
+    const FORM: Fault = Fault::Malformed("the first line is not a method, a target and a version");
+    if line == b"PRI * HTTP/2.0" {
+        return Err(Fault::Http2);
+    }
+    let mut parts = line.split(|byte| *byte == b' ');
+    let (Some(method), Some(target), Some(version), None) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return Err(FORM);
+    };
+    if method.is_empty() || !method.iter().all(|byte| is_token(*byte)) {
+        return Err(FORM);
+    }
+    check_target(target)?;
+    match version {
+        b"HTTP/1.1" => Ok(false),
+        b"HTTP/1.0" => Ok(true),
+        [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
+            if major.is_ascii_digit() && minor.is_ascii_digit() =>
+        {
+            Err(Fault::Version)
+        }
+        _ => Err(FORM),
+    }
+}
+
+fn check_target(target: &[u8]) -> Result<(), Fault> {
+    if target.len() > TARGET {
+        return Err(Fault::TargetTooLong);
+    }
+    if target.contains(&b'#') {
+        return Err(Fault::Target("it holds a fragment"));
+    }
+    let path = target.split(|byte| *byte == b'?').next().unwrap_or_default();
+    let query = target.get(path.len()..).unwrap_or_default();
+    if !path.iter().all(|byte| is_of_path(*byte)) || !query.iter().all(|byte| is_of_query(*byte)) {
+        return Err(Fault::Target("it holds bytes that must be percent-encoded"));
+    }
+    if target.starts_with(b"/") || Uri::try_from(target).is_ok() {
+        Ok(())
+    } else {
+        Err(Fault::Target("it is neither a path nor a URI"))
+    }
+}
+
+/// `name: value` (RFC 9112, section 5).
+fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Fault> {
+    if let [b' ' | b'\t', ..] = line {
+        return Err(Fault::Malformed("a line goes on with the one above it (obs-fold)"));
+    }
+    let colon = line.iter().position(|byte| !is_token(*byte)).unwrap_or(line.len());
+    let (name, rest) = line.split_at_checked(colon).unwrap_or((line, &[]));
+    let value = match rest {
+        [b':', value @ ..] if !name.is_empty() => value,
+        [b' ' | b'\t', ..] => {
+            return Err(Fault::Malformed("a space stands between a header's name and its colon"));
+        }
+        _ => return Err(Fault::Malformed("a header has no name, or one with odd bytes")),
+    };
+    if !value.iter().all(|byte| is_of_value(*byte)) {
+        return Err(Fault::Malformed("a header's value holds a control character"));
+    }
+    Ok((name, value.trim_ascii()))
+}
+
+impl Head {
+    fn field(&mut self, line: &[u8]) -> Result<(), Fault> {
+        let (name, value) = field(line)?;
+        if name.eq_ignore_ascii_case(b"content-length") {
+            let length = number(value, 10).ok_or(Fault::Framing("Content-Length is no number"))?;
+            if self.length.replace(length).is_some() {
+                return Err(Fault::Framing("there are several Content-Length lines"));
+            }
+        } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
+            if !value.eq_ignore_ascii_case(b"chunked") {
+                let why = "Transfer-Encoding is something else than `chunked`";
+                return Err(Fault::Framing(why));
+            }
+            if std::mem::replace(&mut self.chunked, true) {
+                return Err(Fault::Framing("there are several Transfer-Encoding lines"));
+            }
+        }
+        Ok(())
+    }
+
+    /// RFC 9112, sections 6.1 and 6.3: what is allowed there for old times' sake is what request
+    /// smuggling lives on.
+    fn check_framing(&self) -> Result<(), Fault> {
+        if self.chunked && self.length.is_some() {
+            return Err(Fault::Framing("there are both Transfer-Encoding and Content-Length"));
+        }
+        if self.chunked && self.http_1_0 {
+            return Err(Fault::Framing("HTTP/1.0 has no Transfer-Encoding"));
+        }
+        Ok(())
+    }
+
+    fn body(&self) -> Expected {
+        match (self.chunked, self.length) {
+            (true, _) => Expected::ChunkSize,
+            (false, None | Some(0)) => Expected::Head,
+            (false, Some(length)) => Expected::Body(length),
+        }
+    }
+}
+
+/// How many of these bytes belong to what is left, and what is left then.
+fn take(left: u64, bytes: &[u8]) -> (usize, u64) {
+    let length = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
+    (length, left - length as u64)
+}
+
+/// `1a;name=value` with its CRLF (RFC 9112, section 7.1): the length of the line, and the size.
+fn chunk_size(bytes: &[u8]) -> Result<Option<(usize, u64)>, Fault> {
+    let looked_at = bytes.get(..CHUNK_LINE).unwrap_or(bytes);
+    let Some(end) = memchr::memchr(b'\n', looked_at) else {
+        return if bytes.len() < CHUNK_LINE { Ok(None) } else { Err(Fault::Body) };
+    };
+    let line = line_at(bytes, 0..end).ok_or(Fault::Body)?;
+    let digits = line.iter().position(|byte| !byte.is_ascii_hexdigit()).unwrap_or(line.len());
+    let (size, extensions) = line.split_at_checked(digits).unwrap_or((line, &[]));
+    let size = number(size, 16).ok_or(Fault::Body)?;
+    match extensions {
+        [] => Ok(Some((end + 1, size))),
+        [b';', rest @ ..] if rest.iter().all(|byte| is_of_value(*byte)) => {
+            Ok(Some((end + 1, size)))
+        }
+        _ => Err(Fault::Body),
+    }
+}
+
+/// Digits and nothing else, with room to spare in 64 bits.
+fn number(digits: &[u8], radix: u32) -> Option<u64> {
+    let longest = if radix == 16 { 15 } else { 18 };
+    let text = std::str::from_utf8(digits).ok()?;
+    let plain = (1..=longest).contains(&text.len()) && text.chars().all(|c| c.is_digit(radix));
+    plain.then(|| u64::from_str_radix(text, radix).ok()).flatten()
+}
+
+/// RFC 9110, section 5.6.2.
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// RFC 9110, section 5.5: visible characters, spaces and tabs, and bytes beyond ASCII.
+fn is_of_value(byte: u8) -> bool {
+    byte == b'\t' || (byte >= b' ' && byte != 0x7f)
+}
+
+/// RFC 3986, section 3.3, with what an authority may hold. A backslash has no place in a path, but
+/// some servers take it for a slash; `proxy` refuses it in words of its own.
+fn is_of_path(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@%/[]\\".contains(&byte)
+}
+
+/// RFC 3986, section 3.4, with the brackets and bars that many write there unencoded.
+fn is_of_query(byte: u8) -> bool {
+    is_of_path(byte) || b"?|{}^".contains(&byte)
+}
