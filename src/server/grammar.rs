@@ -237,7 +237,7 @@ fn request_line(line: &[u8]) -> Result<bool, Fault> {
     else {
         return Err(FORM);
     };
-    if method.is_empty() || !method.iter().all(|byte| is_token(*byte)) {
+    if method.is_empty() || !are(TOKEN, method) {
         return Err(FORM);
     }
     check_target(target)?;
@@ -262,7 +262,7 @@ fn check_target(target: &[u8]) -> Result<(), Fault> {
     }
     let path = target.split(|byte| *byte == b'?').next().unwrap_or_default();
     let query = target.get(path.len()..).unwrap_or_default();
-    if !path.iter().all(|byte| is_of_path(*byte)) || !query.iter().all(|byte| is_of_query(*byte)) {
+    if !are(PATH, path) || !are(QUERY, query) {
         return Err(Fault::Target("it holds bytes that must be percent-encoded"));
     }
     if target.starts_with(b"/") || Uri::try_from(target).is_ok() {
@@ -277,7 +277,7 @@ fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Fault> {
     if let [b' ' | b'\t', ..] = line {
         return Err(Fault::Malformed("a line goes on with the one above it (obs-fold)"));
     }
-    let colon = line.iter().position(|byte| !is_token(*byte)).unwrap_or(line.len());
+    let colon = line.iter().position(|byte| !is(TOKEN, *byte)).unwrap_or(line.len());
     let (name, rest) = line.split_at_checked(colon).unwrap_or((line, &[]));
     let value = match rest {
         [b':', value @ ..] if !name.is_empty() => value,
@@ -286,7 +286,7 @@ fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Fault> {
         }
         _ => return Err(Fault::Malformed("a header has no name, or one with odd bytes")),
     };
-    if !value.iter().all(|byte| is_of_value(*byte)) {
+    if !are(VALUE, value) {
         return Err(Fault::Malformed("a header's value holds a control character"));
     }
     Ok((name, value.trim_ascii()))
@@ -351,9 +351,7 @@ fn chunk_size(bytes: &[u8]) -> Result<Option<(usize, u64)>, Fault> {
     let size = number(size, 16).ok_or(Fault::Body)?;
     match extensions {
         [] => Ok(Some((end + 1, size))),
-        [b';', rest @ ..] if rest.iter().all(|byte| is_of_value(*byte)) => {
-            Ok(Some((end + 1, size)))
-        }
+        [b';', rest @ ..] if are(VALUE, rest) => Ok(Some((end + 1, size))),
         _ => Err(Fault::Body),
     }
 }
@@ -366,23 +364,197 @@ fn number(digits: &[u8], radix: u32) -> Option<u64> {
     plain.then(|| u64::from_str_radix(text, radix).ok()).flatten()
 }
 
+/// What a byte may be part of, a bit each. A table, because every byte of every head is asked for.
+#[expect(clippy::indexing_slicing, reason = "made when this is compiled; it would not compile")]
+#[expect(clippy::cast_possible_truncation, reason = "counts to 255")]
+const CLASSES: [u8; 256] = {
+    let mut classes = [0; 256];
+    mark(&mut classes, TOKEN, b"!#$%&'*+-.^_`|~");
+    mark(&mut classes, PATH | QUERY, b"-._~!$&'()*+,;=:@%/[]\\");
+    mark(&mut classes, QUERY, b"?|{}^");
+    mark(&mut classes, VALUE, b"\t");
+    let mut byte = 0;
+    while byte < 256 {
+        let character = byte as u8;
+        if character.is_ascii_alphanumeric() {
+            classes[byte] |= TOKEN | PATH | QUERY;
+        }
+        if character >= b' ' && character != 0x7f {
+            classes[byte] |= VALUE;
+        }
+        byte += 1;
+    }
+    classes
+};
+
 /// RFC 9110, section 5.6.2.
-fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
-}
-
+const TOKEN: u8 = 1;
 /// RFC 9110, section 5.5: visible characters, spaces and tabs, and bytes beyond ASCII.
-fn is_of_value(byte: u8) -> bool {
-    byte == b'\t' || (byte >= b' ' && byte != 0x7f)
-}
-
+const VALUE: u8 = 2;
 /// RFC 3986, section 3.3, with what an authority may hold. A backslash has no place in a path, but
 /// some servers take it for a slash; `proxy` refuses it in words of its own.
-fn is_of_path(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@%/[]\\".contains(&byte)
+const PATH: u8 = 4;
+/// RFC 3986, section 3.4, with the brackets and bars that many write there unencoded.
+const QUERY: u8 = 8;
+
+#[expect(clippy::indexing_slicing, reason = "256 entries, and a byte for an index")]
+const fn mark(classes: &mut [u8; 256], class: u8, bytes: &[u8]) {
+    let mut rest = bytes;
+    while let [byte, others @ ..] = rest {
+        classes[*byte as usize] |= class;
+        rest = others;
+    }
 }
 
-/// RFC 3986, section 3.4, with the brackets and bars that many write there unencoded.
-fn is_of_query(byte: u8) -> bool {
-    is_of_path(byte) || b"?|{}^".contains(&byte)
+fn is(class: u8, byte: u8) -> bool {
+    CLASSES.get(usize::from(byte)).is_some_and(|classes| classes & class != 0)
+}
+
+fn are(class: u8, bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| is(class, *byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn grammar() -> Grammar {
+        Grammar::new(&Limits {
+            head_size: 1024,
+            header_count: 8,
+            head_deadline: Duration::ZERO,
+            write_progress: Duration::ZERO,
+            idle: Duration::ZERO,
+        })
+    }
+
+    /// Reads as if the bytes came in pieces of this size.
+    fn read(bytes: &[u8], piece: usize) -> Result<usize, (usize, Fault)> {
+        let (mut grammar, mut passed, mut here) = (grammar(), 0, 0);
+        while here < bytes.len() {
+            here = (here + piece).min(bytes.len());
+            passed +=
+                grammar.pass(&bytes[passed..here]).map_err(|(fit, fault)| (passed + fit, fault))?;
+        }
+        Ok(passed)
+    }
+
+    /// What is said of the bytes, in whatever pieces they come.
+    fn judge(bytes: &[u8]) -> Result<usize, Fault> {
+        let judged = read(bytes, bytes.len());
+        for piece in 1..bytes.len().min(64) {
+            let pieces = read(bytes, piece);
+            let same = match (judged, pieces) {
+                (Ok(one), Ok(other)) => one == other,
+                (Err((_, one)), Err((_, other))) => one == other,
+                _ => false,
+            };
+            assert!(same, "{judged:?} {pieces:?} in pieces of {piece}");
+        }
+        judged.map_err(|(_, fault)| fault)
+    }
+
+    fn head(lines: &str) -> Result<usize, Fault> {
+        judge(format!("POST /api/x HTTP/1.1\r\n{lines}\r\n").as_bytes())
+    }
+
+    #[test]
+    fn requests_pass_whole_and_one_after_the_other() {
+        let requests =
+            b"\r\nPOST /a HTTP/1.1\r\nContent-Length: 3\r\n\r\nabcGET /?a[]=b|c HTTP/1.0\r\n\r\n\
+            PUT http://localhost/ HTTP/1.1\r\nTransfer-Encoding: Chunked\r\nX: \xff\t \r\n\r\n\
+            3;x=\"y\"\r\nabc\r\n0\r\nTrailer: x\r\n\r\nOPTIONS * HTTP/1.1\r\n\r\n";
+        assert_eq!(judge(requests), Ok(requests.len()));
+        let unfinished = b"GET / HTTP/1.1\r\n\r\nGET / HTT";
+        assert_eq!(judge(unfinished), Ok(18));
+    }
+
+    #[test]
+    fn what_is_before_a_fault_still_passes() {
+        let glued = b"GET / HTTP/1.1\r\n\r\nGET / HTTP/1.1\nX: 1\r\n\r\n";
+        let fault = Fault::Malformed(LINE_END);
+        assert_eq!(grammar().pass(glued), Err((18, fault)));
+    }
+
+    #[test]
+    fn lengths_that_are_told_twice_or_oddly_are_refused() {
+        for lines in [
+            "Content-Length: 2\r\nContent-Length: 2\r\n",
+            "Content-Length: 2, 2\r\n",
+            "Content-Length: +2\r\n",
+            "Content-Length: \r\n",
+            "Content-Length: 9999999999999999999\r\n",
+            "Content-Length: 2\r\ntransfer-encoding: chunked\r\n",
+            "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+            "Transfer-Encoding: ,chunked\r\n",
+            "Transfer-Encoding: gzip, chunked\r\n",
+        ] {
+            assert!(matches!(head(lines), Err(Fault::Framing(_))), "{lines}");
+        }
+        let old = judge(b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n");
+        assert!(matches!(old, Err(Fault::Framing(_))));
+    }
+
+    #[test]
+    fn lines_of_another_form_are_refused() {
+        for lines in [
+            "X : 1\r\n",
+            "X: 1\r\n 2\r\n",
+            ": 1\r\n",
+            "X\r\n",
+            "X: \0\r\n",
+            "X: 1\n",
+            "X: 1\r2\r\n",
+        ] {
+            assert!(matches!(head(lines), Err(Fault::Malformed(_))), "{lines:?}");
+        }
+        for (line, fault) in [
+            ("GET /", None),
+            ("GET  / HTTP/1.1", None),
+            ("G@T / HTTP/1.1", None),
+            (" GET / HTTP/1.1", None),
+            ("GET / HTTP/1.1 ", None),
+            ("GET / HTTP/2.0", Some(Fault::Version)),
+            ("PRI * HTTP/2.0", Some(Fault::Http2)),
+            ("GET /#x HTTP/1.1", Some(Fault::Target("it holds a fragment"))),
+        ] {
+            let refused = judge(format!("{line}\r\n\r\n").as_bytes()).unwrap_err();
+            let same = fault.map_or(matches!(refused, Fault::Malformed(_)), |f| f == refused);
+            assert!(same, "{line} {refused:?}");
+        }
+    }
+
+    #[test]
+    fn heads_are_bounded_in_bytes_and_lines() {
+        assert_eq!(head(&"X: 1\r\n".repeat(8)), Ok(72));
+        assert_eq!(head(&"X: 1\r\n".repeat(9)), Err(Fault::HeadTooLarge));
+        assert_eq!(head(&format!("X: {}\r\n", "x".repeat(1024))), Err(Fault::HeadTooLarge));
+        let endless = format!("GET /{}", "x".repeat(1024));
+        assert_eq!(judge(endless.as_bytes()), Err(Fault::TargetTooLong));
+    }
+
+    #[test]
+    fn malformed_chunks_and_trailers_are_refused() {
+        for body in [
+            "2 \r\nab\r\n",
+            "-2\r\n",
+            "\r\n",
+            "0x2\r\n",
+            "2\nab\r\n",
+            "2\r\nabc\r\n",
+            "2\r\nab\n",
+            "1000000000000000\r\n",
+            "2;\0\r\n",
+            "0\r\nX\r\n\r\n",
+            "0\r\nX: 1\n\r\n",
+        ] {
+            let request = format!("PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n{body}");
+            assert_eq!(judge(request.as_bytes()), Err(Fault::Body), "{body:?}");
+        }
+        let long = format!("2;{}", "x".repeat(CHUNK_LINE));
+        let request = format!("PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n{long}");
+        assert_eq!(judge(request.as_bytes()), Err(Fault::Body));
+    }
 }
