@@ -8,22 +8,27 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::service::Service;
+use rustls::ServerConfig;
 use tokio::task::{JoinError, JoinSet};
-use tokio_rustls::TlsAcceptor;
 
 use crate::lifecycle::{Phase, Phases};
 use crate::telemetry::metrics::WorkerMetrics;
 
-pub use accept::{Intake, Load, Peer, bind};
+pub use accept::{Intake, Peer, bind};
 pub use connection::{Abort, Linger};
+pub use socket::Listener;
+pub use socket_file::{SocketFile, bind_unix};
 
 mod accept;
 mod connection;
+mod socket;
+mod socket_file;
 mod stream;
 mod watch;
 
@@ -32,10 +37,21 @@ mod watch;
 pub struct Options {
     /// Bounds on what a peer may take up.
     pub limits: Limits,
-    /// TLS for this listener, if it speaks TLS.
-    pub tls: Option<TlsAcceptor>,
+    /// Whose connections are served.
+    pub admission: Admission,
     /// Where open connections are counted, if they are.
     pub metrics: Option<Arc<WorkerMetrics>>,
+}
+
+/// Whose connections are served.
+#[derive(Debug, Clone)]
+pub enum Admission {
+    /// Whoever reaches the listener.
+    Anyone,
+    /// Processes of these users, on a Unix socket.
+    Users(Vec<u32>),
+    /// Whoever completes a TLS handshake under the configuration that is current when it begins.
+    Tls(Arc<ArcSwap<ServerConfig>>),
 }
 
 /// Bounds on what a peer may take up.
