@@ -18,7 +18,7 @@ use tokio::task::{JoinSet, LocalSet};
 
 use crate::admin::Admin;
 use crate::config::{Config, Limits, ListenAddress, UnixSocket};
-use crate::credentials::{Store, Watcher};
+use crate::credentials::{Callers, Store, Unusable, Watcher};
 use crate::lifecycle::{Lifecycle, Phase, Phases};
 use crate::server::{self, Admission, Intake, Listener, SocketFile};
 use crate::telemetry::log::LogGuard;
@@ -41,6 +41,7 @@ pub struct App {
     /// Gives the Unix socket's path back, whatever becomes of the process's start and run.
     socket_file: Option<SocketFile>,
     admin_listener: TcpListener,
+    callers: Callers,
     tls: Arc<ClientConfig>,
     roots: Roots,
     metrics: Arc<Metrics>,
@@ -62,6 +63,8 @@ pub enum StartError {
     Bind(&'static str, ListenAddress, io::Error),
     /// The CA file is of no use.
     Tls(TlsError),
+    /// A file that callers are told apart by is of no use.
+    Callers(Unusable),
     /// The system gives no thread, timer or signal.
     System(io::Error),
 }
@@ -78,16 +81,17 @@ pub enum Ended {
 }
 
 impl App {
-    /// Takes what can fail at start: sockets, the CA file, a runtime.
+    /// Takes what can fail at start: sockets, the files for TLS and callers, a runtime.
     ///
     /// # Errors
     /// [`StartError`].
     pub fn bind(config: Config, log: &LogGuard) -> Result<Self, StartError> {
         raise_descriptor_limit(config.limits.connections);
         let (tls, roots) = upstream::client_config(config.upstream.ca_file.as_deref())?;
+        let callers = Callers::load(&config.listen, config.credentials.poll)?;
         let runtime = Builder::new_current_thread()
             .enable_all()
-            .max_blocking_threads(2) // one look at the credentials at a time
+            .max_blocking_threads(2) // one look at the credentials at a time, one at callers' files
             .build()?;
         let (listener, socket_file) = listen(&config.listen.address)
             .map_err(|e| StartError::Bind("listen.address", config.listen.address.clone(), e))?;
@@ -95,7 +99,17 @@ impl App {
         let admin_listener = server::bind(admin)
             .map_err(|e| StartError::Bind("admin.address", ListenAddress::Tcp(admin), e))?;
         let metrics = Metrics::new(config.limits.workers, log.dropped_lines());
-        Ok(Self { config, runtime, listener, socket_file, admin_listener, tls, roots, metrics })
+        Ok(Self {
+            config,
+            runtime,
+            listener,
+            socket_file,
+            admin_listener,
+            callers,
+            tls,
+            roots,
+            metrics,
+        })
     }
 
     /// Where it will be reached; real ports, also where the configuration says 0.
@@ -118,11 +132,21 @@ impl App {
     /// [`StartError`], if a thread or a signal cannot be had.
     pub fn run(self) -> Result<Ended, StartError> {
         let addresses = self.addresses()?;
-        let Self { config, runtime, listener, socket_file, admin_listener, tls, roots, metrics } =
-            self;
+        let Self {
+            config,
+            runtime,
+            listener,
+            socket_file,
+            admin_listener,
+            callers,
+            tls,
+            roots,
+            metrics,
+        } = self;
         let ended = LocalSet::new().block_on(&runtime, async move {
             let mut signals = Signals::new()?;
             let hangup = signal(SignalKind::hangup())?;
+            let hangup_too = signal(SignalKind::hangup())?;
             let credentials = Arc::new(Store::default());
             let recent = Arc::new(RecentErrors::default());
             let (life, phases) = Lifecycle::starting();
@@ -138,7 +162,8 @@ impl App {
                 tls,
                 credentials: &credentials,
                 recent: &recent,
-                admission: admission(&config.listen.address),
+                admission: admission(&config.listen.address, &callers),
+                callers: callers.tokens(),
             };
             let (mut workers, pulses) = worker::start(&shared, listener, &metrics, &phases)?;
             let admin = Arc::new(Admin {
@@ -154,6 +179,7 @@ impl App {
             let mut tasks = JoinSet::new();
             tasks.spawn_local(serve_admin(admin_listener, admin, config.limits, admin_phases)?);
             tasks.spawn_local(async move { match watcher.run(hangup).await {} });
+            tasks.spawn_local(callers.run(hangup_too));
 
             life.advance(Phase::Serving);
             tracing::info!(
@@ -191,12 +217,15 @@ fn listen(address: &ListenAddress) -> io::Result<(Listener, Option<SocketFile>)>
     }
 }
 
-fn admission(address: &ListenAddress) -> Admission {
-    match address {
-        ListenAddress::Unix(UnixSocket { allowed_uids, .. }) if !allowed_uids.is_empty() => {
+fn admission(address: &ListenAddress, callers: &Callers) -> Admission {
+    match (address, callers.tls()) {
+        (_, Some(tls)) => Admission::Tls(tls),
+        (ListenAddress::Unix(UnixSocket { allowed_uids, .. }), None)
+            if !allowed_uids.is_empty() =>
+        {
             Admission::Users(allowed_uids.clone())
         }
-        ListenAddress::Unix(_) | ListenAddress::Tcp(_) => Admission::Anyone,
+        (ListenAddress::Unix(_) | ListenAddress::Tcp(_), None) => Admission::Anyone,
     }
 }
 
@@ -251,7 +280,7 @@ impl StartError {
     /// Whether the configuration is at fault, and not the machine.
     pub fn is_configuration(&self) -> bool {
         match self {
-            Self::Tls(_) => true,
+            Self::Tls(_) | Self::Callers(_) => true,
             Self::Bind(..) | Self::System(_) => false,
         }
     }
@@ -269,6 +298,12 @@ impl From<TlsError> for StartError {
     }
 }
 
+impl From<Unusable> for StartError {
+    fn from(error: Unusable) -> Self {
+        Self::Callers(error)
+    }
+}
+
 impl std::error::Error for StartError {}
 
 impl fmt::Display for StartError {
@@ -276,6 +311,7 @@ impl fmt::Display for StartError {
         match self {
             Self::Bind(setting, address, error) => cannot_bind(f, setting, address, error),
             Self::Tls(error) => write!(f, "{error}"),
+            Self::Callers(error) => write!(f, "{error}"),
             Self::System(error) => write!(f, "the system refuses: {error}"),
         }
     }

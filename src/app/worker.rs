@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use tokio::task::{JoinSet, LocalSet};
 
 use crate::config::{Config, Limits};
-use crate::credentials::Store;
+use crate::credentials::{CallerTokens, Store};
 use crate::lifecycle::{Heart, Phases, Pulse, heart};
 use crate::proxy::{Parts, Proxy};
 use crate::server::{self, Admission, Drained, Intake, Listener, Peer};
@@ -30,6 +30,7 @@ pub(super) struct Shared<'a> {
     pub(super) credentials: &'a Arc<Store>,
     pub(super) recent: &'a Arc<RecentErrors>,
     pub(super) admission: Admission,
+    pub(super) callers: Option<CallerTokens>,
 }
 
 /// Starts all of them.
@@ -59,6 +60,7 @@ pub(super) fn start(
             credentials: Arc::clone(shared.credentials),
             recent: Arc::clone(shared.recent),
             admission: shared.admission.clone(),
+            callers: shared.callers.clone(),
             metrics: Arc::clone(metrics),
             heart,
             phases: phases.clone(),
@@ -89,6 +91,7 @@ struct Worker {
     credentials: Arc<Store>,
     recent: Arc<RecentErrors>,
     admission: Admission,
+    callers: Option<CallerTokens>,
     metrics: Arc<WorkerMetrics>,
     heart: Heart,
     phases: Phases,
@@ -109,6 +112,7 @@ impl Worker {
                 Arc::clone(&self.metrics),
             );
             let proxy = Rc::new(Proxy::new(Parts {
+                callers: self.callers,
                 credentials: self.credentials,
                 client: Rc::clone(&client),
                 policy: self.config.policy,

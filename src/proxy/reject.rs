@@ -9,6 +9,8 @@ use crate::upstream::{self, BodyFault, Kind};
 /// Why a call is not answered by InnoPaaS.
 #[derive(Debug)]
 pub enum Reject {
+    /// The caller shows no token, a wrong one, or several.
+    Caller,
     /// CONNECT or TRACE.
     Method,
     /// The target is none that can be passed on; why.
@@ -63,6 +65,7 @@ impl Reject {
     /// The stable word.
     pub fn code(&self) -> Code {
         match self {
+            Self::Caller => Code::CallerRefused,
             Self::Method => Code::MethodRefused,
             Self::Target(_) => Code::TargetRefused,
             Self::HostInvalid(_) => Code::HostInvalid,
@@ -97,7 +100,8 @@ impl Reject {
     pub(super) fn sent(&self) -> Sent {
         match self {
             Self::Unanswered(error) => error.sent,
-            Self::Method
+            Self::Caller
+            | Self::Method
             | Self::Target(_)
             | Self::HostInvalid(_)
             | Self::HostRefused
@@ -120,7 +124,8 @@ impl Reject {
             Self::Target(why) | Self::HostInvalid(why) | Self::Framing(why) => why,
             Self::CredentialsMissing(why) => why,
             Self::Unanswered(error) => &error.cause,
-            Self::Method
+            Self::Caller
+            | Self::Method
             | Self::HostRefused
             | Self::Upgrade
             | Self::Expectation
@@ -132,6 +137,16 @@ impl Reject {
     pub(super) fn answer(&self) -> Answer {
         let code = self.code();
         match self {
+            Self::Caller => Answer {
+                proxy_status: "http_request_denied",
+                ..caller(
+                    code,
+                    StatusCode::FORBIDDEN,
+                    "This proxy serves only callers that show a token.",
+                    "Send the header Innopaas-Proxy-Token, once, with a token from the file that \
+                     listen.caller_token_file names; whoever runs the proxy has it.",
+                )
+            },
             Self::Method => caller(
                 code,
                 StatusCode::METHOD_NOT_ALLOWED,

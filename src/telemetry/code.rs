@@ -55,6 +55,8 @@ words! {
 words! {
     /// Why the proxy answered itself.
     Code {
+        /// The caller did not show a token that it must show.
+        CallerRefused "caller_refused",
         /// The method is CONNECT or TRACE.
         MethodRefused "method_refused",
         /// The target is neither a path nor an absolute form with an allowed host.
