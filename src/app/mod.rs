@@ -17,10 +17,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::{JoinSet, LocalSet};
 
 use crate::admin::Admin;
-use crate::config::{Config, Limits, ListenAddress};
-use crate::credentials::{Store, Watcher};
+use crate::config::{Config, Limits, ListenAddress, UnixSocket};
+use crate::credentials::{Callers, Store, Unusable, Watcher};
 use crate::lifecycle::{Lifecycle, Phase, Phases};
-use crate::server::{self, Intake};
+use crate::server::{self, Admission, Intake, Listener, SocketFile};
 use crate::telemetry::log::LogGuard;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::recent::RecentErrors;
@@ -37,18 +37,21 @@ mod worker;
 pub struct App {
     config: Config,
     runtime: Runtime,
-    listener: TcpListener,
+    listener: Listener,
+    /// Gives the Unix socket's path back, whatever becomes of the process's start and run.
+    socket_file: Option<SocketFile>,
     admin_listener: TcpListener,
+    callers: Callers,
     tls: Arc<ClientConfig>,
     roots: Roots,
     metrics: Arc<Metrics>,
 }
 
 /// Where a process can be reached.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Addresses {
     /// For applications.
-    pub listen: SocketAddr,
+    pub listen: ListenAddress,
     /// For probes and Prometheus.
     pub admin: SocketAddr,
 }
@@ -57,9 +60,11 @@ pub struct Addresses {
 #[derive(Debug)]
 pub enum StartError {
     /// A listener cannot be bound: the setting, the address, the system's word.
-    Bind(&'static str, SocketAddr, io::Error),
+    Bind(&'static str, ListenAddress, io::Error),
     /// The CA file is of no use.
     Tls(TlsError),
+    /// A file that callers are told apart by is of no use.
+    Callers(Unusable),
     /// The system gives no thread, timer or signal.
     System(io::Error),
 }
@@ -76,27 +81,35 @@ pub enum Ended {
 }
 
 impl App {
-    /// Takes what can fail at start: sockets, the CA file, a runtime.
+    /// Takes what can fail at start: sockets, the files for TLS and callers, a runtime.
     ///
     /// # Errors
     /// [`StartError`].
     pub fn bind(config: Config, log: &LogGuard) -> Result<Self, StartError> {
         raise_descriptor_limit(config.limits.connections);
         let (tls, roots) = upstream::client_config(config.upstream.ca_file.as_deref())?;
+        let callers = Callers::load(&config.listen, config.credentials.poll)?;
         let runtime = Builder::new_current_thread()
             .enable_all()
-            .max_blocking_threads(2) // one look at the credentials at a time
+            .max_blocking_threads(2) // one look at the credentials at a time, one at callers' files
             .build()?;
-        let bind = |setting, address| {
-            server::bind(address).map_err(|error| StartError::Bind(setting, address, error))
-        };
-        let ListenAddress::Tcp(listen) = config.listen.address else {
-            return Err(StartError::System(io::ErrorKind::Unsupported.into()));
-        };
-        let listener = bind("listen.address", listen)?;
-        let admin_listener = bind("admin.address", config.admin.address)?;
+        let (listener, socket_file) = listen(&config.listen.address)
+            .map_err(|e| StartError::Bind("listen.address", config.listen.address.clone(), e))?;
+        let admin = config.admin.address;
+        let admin_listener = server::bind(admin)
+            .map_err(|e| StartError::Bind("admin.address", ListenAddress::Tcp(admin), e))?;
         let metrics = Metrics::new(config.limits.workers, log.dropped_lines());
-        Ok(Self { config, runtime, listener, admin_listener, tls, roots, metrics })
+        Ok(Self {
+            config,
+            runtime,
+            listener,
+            socket_file,
+            admin_listener,
+            callers,
+            tls,
+            roots,
+            metrics,
+        })
     }
 
     /// Where it will be reached; real ports, also where the configuration says 0.
@@ -105,7 +118,10 @@ impl App {
     /// If the system does not tell.
     pub fn addresses(&self) -> io::Result<Addresses> {
         Ok(Addresses {
-            listen: self.listener.local_addr()?,
+            listen: match &self.listener {
+                Listener::Tcp(listener) => ListenAddress::Tcp(listener.local_addr()?),
+                Listener::Unix(_) => self.config.listen.address.clone(),
+            },
             admin: self.admin_listener.local_addr()?,
         })
     }
@@ -116,10 +132,21 @@ impl App {
     /// [`StartError`], if a thread or a signal cannot be had.
     pub fn run(self) -> Result<Ended, StartError> {
         let addresses = self.addresses()?;
-        let Self { config, runtime, listener, admin_listener, tls, roots, metrics } = self;
+        let Self {
+            config,
+            runtime,
+            listener,
+            socket_file,
+            admin_listener,
+            callers,
+            tls,
+            roots,
+            metrics,
+        } = self;
         let ended = LocalSet::new().block_on(&runtime, async move {
             let mut signals = Signals::new()?;
             let hangup = signal(SignalKind::hangup())?;
+            let hangup_too = signal(SignalKind::hangup())?;
             let credentials = Arc::new(Store::default());
             let recent = Arc::new(RecentErrors::default());
             let (life, phases) = Lifecycle::starting();
@@ -130,8 +157,14 @@ impl App {
                 Watcher::new(Arc::clone(&credentials), Arc::clone(&metrics), &config.credentials);
             watcher.look().await;
 
-            let shared =
-                Shared { config: &config, tls, credentials: &credentials, recent: &recent };
+            let shared = Shared {
+                config: &config,
+                tls,
+                credentials: &credentials,
+                recent: &recent,
+                admission: admission(&config.listen.address, &callers),
+                callers: callers.tokens(),
+            };
             let (mut workers, pulses) = worker::start(&shared, listener, &metrics, &phases)?;
             let admin = Arc::new(Admin {
                 phases: phases.clone(),
@@ -146,6 +179,7 @@ impl App {
             let mut tasks = JoinSet::new();
             tasks.spawn_local(serve_admin(admin_listener, admin, config.limits, admin_phases)?);
             tasks.spawn_local(async move { match watcher.run(hangup).await {} });
+            tasks.spawn_local(callers.run(hangup_too));
 
             life.advance(Phase::Serving);
             tracing::info!(
@@ -168,7 +202,30 @@ impl App {
         });
         // A lookup or a read that the system never answers must not hold up the end.
         runtime.shutdown_background();
+        drop(socket_file);
         ended
+    }
+}
+
+fn listen(address: &ListenAddress) -> io::Result<(Listener, Option<SocketFile>)> {
+    match address {
+        ListenAddress::Tcp(address) => Ok((Listener::Tcp(server::bind(*address)?), None)),
+        ListenAddress::Unix(UnixSocket { path, mode, allowed_uids: _ }) => {
+            let (listener, file) = server::bind_unix(path, *mode)?;
+            Ok((Listener::Unix(listener), Some(file)))
+        }
+    }
+}
+
+fn admission(address: &ListenAddress, callers: &Callers) -> Admission {
+    match (address, callers.tls()) {
+        (_, Some(tls)) => Admission::Tls(tls),
+        (ListenAddress::Unix(UnixSocket { allowed_uids, .. }), None)
+            if !allowed_uids.is_empty() =>
+        {
+            Admission::Users(allowed_uids.clone())
+        }
+        (ListenAddress::Unix(_) | ListenAddress::Tcp(_), None) => Admission::Anyone,
     }
 }
 
@@ -212,7 +269,7 @@ fn serve_admin(
         idle: SHORT,
         ..worker::limits_of(&limits)
     };
-    let options = server::Options { limits, tls: None, metrics: None };
+    let options = server::Options { limits, admission: Admission::Anyone, metrics: None };
     let service = service_fn(move |request| Arc::clone(&admin).handle(request));
     Ok(async move {
         let _cut = server::serve(intake, service, server::bare_refusal, options, phases).await;
@@ -223,7 +280,7 @@ impl StartError {
     /// Whether the configuration is at fault, and not the machine.
     pub fn is_configuration(&self) -> bool {
         match self {
-            Self::Tls(_) => true,
+            Self::Tls(_) | Self::Callers(_) => true,
             Self::Bind(..) | Self::System(_) => false,
         }
     }
@@ -241,23 +298,52 @@ impl From<TlsError> for StartError {
     }
 }
 
+impl From<Unusable> for StartError {
+    fn from(error: Unusable) -> Self {
+        Self::Callers(error)
+    }
+}
+
 impl std::error::Error for StartError {}
 
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Bind(setting, address, error) if error.kind() == io::ErrorKind::AddrInUse => {
-                write!(
-                    f,
-                    "{setting}: {address} is in use: another process listens there; stop it, or \
-                     choose another port with --set {setting}=127.0.0.1:PORT (dev: --port)"
-                )
-            }
-            Self::Bind(setting, address, error) => {
-                write!(f, "{setting}: cannot listen on {address}: {error}")
-            }
+            Self::Bind(setting, address, error) => cannot_bind(f, setting, address, error),
             Self::Tls(error) => write!(f, "{error}"),
+            Self::Callers(error) => write!(f, "{error}"),
             Self::System(error) => write!(f, "the system refuses: {error}"),
         }
+    }
+}
+
+fn cannot_bind(
+    f: &mut fmt::Formatter<'_>,
+    setting: &str,
+    address: &ListenAddress,
+    error: &io::Error,
+) -> fmt::Result {
+    match (address, error.kind()) {
+        (ListenAddress::Tcp(_), io::ErrorKind::AddrInUse) => write!(
+            f,
+            "{setting}: {address} is in use: another process listens there; stop it, or choose \
+             another port with --set {setting}=127.0.0.1:PORT (dev: --port)"
+        ),
+        (ListenAddress::Unix(_), io::ErrorKind::AddrInUse) => write!(
+            f,
+            "{setting}: {address} is in use: another process serves that socket; stop it, or \
+             choose another path with --set {setting}=unix:/PATH"
+        ),
+        (ListenAddress::Unix(_), io::ErrorKind::AlreadyExists) => write!(
+            f,
+            "{setting}: {address} is taken by something that is not a socket and is left as it is; \
+             move it away, or choose another path"
+        ),
+        (ListenAddress::Unix(_), _) => write!(
+            f,
+            "{setting}: cannot listen on {address}: {error}; its directory must exist and be \
+             writable for the proxy's user"
+        ),
+        (ListenAddress::Tcp(_), _) => write!(f, "{setting}: cannot listen on {address}: {error}"),
     }
 }

@@ -1,7 +1,6 @@
 //! Threads that serve calls: the first accepts, and hands on what the others have less of.
 
 use std::io;
-use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread;
@@ -9,14 +8,14 @@ use std::thread;
 use hyper::service::service_fn;
 use rustls::ClientConfig;
 use tokio::runtime::Builder;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::{JoinSet, LocalSet};
 
 use crate::config::{Config, Limits};
-use crate::credentials::Store;
+use crate::credentials::{CallerTokens, Store};
 use crate::lifecycle::{Heart, Phases, Pulse, heart};
 use crate::proxy::{Parts, Proxy};
-use crate::server::{self, Drained, Intake, Load, Peer};
+use crate::server::{self, Admission, Drained, Intake, Listener, Peer};
 use crate::telemetry::metrics::{Metrics, WorkerMetrics};
 use crate::telemetry::recent::RecentErrors;
 use crate::upstream::Client;
@@ -30,12 +29,14 @@ pub(super) struct Shared<'a> {
     pub(super) tls: Arc<ClientConfig>,
     pub(super) credentials: &'a Arc<Store>,
     pub(super) recent: &'a Arc<RecentErrors>,
+    pub(super) admission: Admission,
+    pub(super) callers: Option<CallerTokens>,
 }
 
 /// Starts all of them.
 pub(super) fn start(
     shared: &Shared<'_>,
-    listener: TcpListener,
+    listener: Listener,
     metrics: &Metrics,
     phases: &Phases,
 ) -> io::Result<(Workers, Vec<Pulse>)> {
@@ -58,6 +59,8 @@ pub(super) fn start(
             tls: Arc::clone(&shared.tls),
             credentials: Arc::clone(shared.credentials),
             recent: Arc::clone(shared.recent),
+            admission: shared.admission.clone(),
+            callers: shared.callers.clone(),
             metrics: Arc::clone(metrics),
             heart,
             phases: phases.clone(),
@@ -77,7 +80,7 @@ pub(super) fn start(
 
 /// Where a worker's connections come from.
 enum Entrance {
-    Listener(Option<TcpListener>, Vec<Peer>),
+    Listener(Option<Listener>, Vec<Peer>),
     Handed(Intake),
 }
 
@@ -87,6 +90,8 @@ struct Worker {
     tls: Arc<ClientConfig>,
     credentials: Arc<Store>,
     recent: Arc<RecentErrors>,
+    admission: Admission,
+    callers: Option<CallerTokens>,
     metrics: Arc<WorkerMetrics>,
     heart: Heart,
     phases: Phases,
@@ -107,6 +112,7 @@ impl Worker {
                 Arc::clone(&self.metrics),
             );
             let proxy = Rc::new(Proxy::new(Parts {
+                callers: self.callers,
                 credentials: self.credentials,
                 client: Rc::clone(&client),
                 policy: self.config.policy,
@@ -124,7 +130,7 @@ impl Worker {
             });
             let options = server::Options {
                 limits: limits_of(&self.config.limits),
-                tls: None,
+                admission: self.admission,
                 metrics: Some(self.metrics),
             };
             let serving = server::serve(intake, service, refuse, options, self.phases);
@@ -145,12 +151,7 @@ impl Entrance {
         match self {
             Self::Handed(intake) => Ok(intake),
             Self::Listener(None, _) => Err(io::Error::other("the listener is taken")),
-            Self::Listener(Some(listener), peers) => Ok(Intake::Listener {
-                listener: tokio::net::TcpListener::from_std(listener)?,
-                slots: Arc::new(Semaphore::new(connections)),
-                load: Load::default(),
-                peers,
-            }),
+            Self::Listener(Some(listener), peers) => Intake::shared(listener, connections, peers),
         }
     }
 }

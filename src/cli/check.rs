@@ -4,7 +4,7 @@ use super::settings::{self, Loaded, SettingsArgs};
 use super::{EXIT_DONE, EXIT_USAGE};
 use crate::config::settings::{Default, Setting};
 use crate::config::{Config, Place};
-use crate::credentials::{APP_KEY_FILE, AUTHORIZATION_FILE, read_pair};
+use crate::credentials::{APP_KEY_FILE, AUTHORIZATION_FILE, Callers, read_pair};
 use crate::upstream;
 
 pub(super) fn check(arguments: &SettingsArgs) -> u8 {
@@ -17,15 +17,27 @@ pub(super) fn check(arguments: &SettingsArgs) -> u8 {
     }
     let roots = match upstream::client_config(config.upstream.ca_file.as_deref()) {
         Ok((_, roots)) => roots,
-        Err(error) => {
-            eprintln!("innopaas-proxy: 1 problem with the configuration:\n  {error}");
-            return EXIT_USAGE;
-        }
+        Err(error) => return problem(&error),
+    };
+    let callers = match Callers::load(&config.listen, config.credentials.poll) {
+        Ok(callers) => callers,
+        Err(error) => return problem(&error),
     };
     print!("{}", effective(&written));
     println!("# trusted authorities: {roots}");
     println!("{}", credentials(&config));
+    if let Some(tokens) = callers.tokens() {
+        println!("# callers: must show one of {} tokens", tokens.count());
+    }
+    if callers.tls().is_some() {
+        println!("# callers: are met with TLS; certificate and key belong together");
+    }
     EXIT_DONE
+}
+
+fn problem(error: &dyn std::error::Error) -> u8 {
+    eprintln!("innopaas-proxy: 1 problem with the configuration:\n  {error}");
+    EXIT_USAGE
 }
 
 /// The whole configuration as a file that could be used as it is; what is not a default says

@@ -18,9 +18,9 @@ use tokio::time::timeout;
 
 use super::sandbox::write_pair;
 use super::{exit_code, failed, settings};
-use crate::app::{Addresses, App};
+use crate::app::App;
 use crate::config::settings::{self as s, Setting};
-use crate::config::{Config, Place, Raw};
+use crate::config::{Config, ListenAddress, Place, Raw};
 use crate::credentials::{APP_KEY_FILE, AUTHORIZATION_FILE};
 use crate::sandbox::{Options, Sandbox};
 use crate::telemetry::log;
@@ -93,9 +93,12 @@ fn serve(config: Config, stage: &Stage) -> u8 {
         Ok(addresses) => addresses,
         Err(error) => return failed(&error),
     };
-    let words = explain(addresses, stage);
+    let ListenAddress::Tcp(listen) = addresses.listen else {
+        return failed(&io::Error::other("listens on no port")); // `prepare` writes one
+    };
+    let words = explain(listen, addresses.admin, stage);
     // The listener is bound, so the first call waits in its queue until the proxy serves.
-    let guide = thread::spawn(move || show(&words, addresses.listen));
+    let guide = thread::spawn(move || show(&words, listen));
     let ended = app.run();
     let _ = guide.join();
     match ended {
@@ -108,7 +111,7 @@ fn serve(config: Config, stage: &Stage) -> u8 {
 const SMS: &str = r#"{"mobile":"8613800000000","msg":"Your code is 4711"}"#;
 const SMS_PATH: &str = "/api/sms/v3/msg/send";
 
-fn explain(Addresses { listen, admin }: Addresses, stage: &Stage) -> String {
+fn explain(listen: SocketAddr, admin: SocketAddr, stage: &Stage) -> String {
     format!(
         "\n\
          sandbox      {origin} (stands in for InnoPaaS, over TLS)\n\

@@ -6,13 +6,11 @@
 //! or a file moved meanwhile.
 
 use std::fmt;
-use std::fs::{self, Metadata, OpenOptions};
-use std::io::{self, Read};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::OFlags;
-
+use super::file::{self, Fault, FileStamp};
 use crate::secret::{MAX_LEN, Malformed, Secret};
 
 /// Name of the file with the access key.
@@ -52,19 +50,10 @@ pub(super) struct Stamp {
     files: [FileStamp; 2],
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct FileStamp {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
-
 impl Stamp {
     /// When a file last changed, in whole seconds since 1970.
     pub(super) fn changed_at(&self) -> i64 {
-        self.files.iter().map(|file| file.changed.0).max().unwrap_or_default()
+        self.files.iter().map(FileStamp::changed_at).max().unwrap_or_default()
     }
 }
 
@@ -72,10 +61,7 @@ impl Stamp {
 pub(super) fn look(directory: &Path) -> Result<Stamp, Problem> {
     let (resolved, swapped_whole) = resolve(directory)?;
     let stamp = |name| {
-        let path = resolved.join(name);
-        fs::metadata(&path)
-            .map_err(|error| unreadable(directory.join(name), &error))
-            .and_then(|metadata| file_stamp(directory.join(name), &metadata))
+        file::look(&resolved.join(name)).map_err(|fault| Problem::at(directory.join(name), fault))
     };
     let files = [stamp(APP_KEY_FILE)?, stamp(AUTHORIZATION_FILE)?];
     Ok(Stamp { directory: resolved, swapped_whole, files })
@@ -120,37 +106,18 @@ fn read_file(directory: &Path, stamp: &Stamp, name: &str) -> Result<Secret, Prob
     /// One more than the longest secret with its line end, to see that it is too long.
     const ENOUGH: u64 = MAX_LEN as u64 + 3;
     let shown = || directory.join(name);
-    let mut content = Vec::with_capacity(128);
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(OFlags::NONBLOCK.bits().cast_signed()) // opening a pipe would wait for a writer
-        .open(stamp.directory.join(name))
-        .map_err(|error| unreadable(shown(), &error))?;
-    if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
-        return Err(Problem::NotAFile(shown()));
-    }
-    file.take(ENOUGH).read_to_end(&mut content).map_err(|error| unreadable(shown(), &error))?;
+    let content = file::read(&stamp.directory.join(name), ENOUGH)
+        .map_err(|fault| Problem::at(shown(), fault))?;
     Secret::from_file_content(&content).map_err(|why| Problem::Malformed(shown(), why))
 }
 
-fn file_stamp(shown: PathBuf, metadata: &Metadata) -> Result<FileStamp, Problem> {
-    if !metadata.is_file() {
-        return Err(Problem::NotAFile(shown));
-    }
-    Ok(FileStamp {
-        device: metadata.dev(),
-        inode: metadata.ino(),
-        size: metadata.size(),
-        modified: (metadata.mtime(), metadata.mtime_nsec()),
-        changed: (metadata.ctime(), metadata.ctime_nsec()),
-    })
-}
-
-fn unreadable(shown: PathBuf, error: &io::Error) -> Problem {
-    if error.kind() == io::ErrorKind::NotFound {
-        Problem::Missing(shown)
-    } else {
-        Problem::Unreadable(shown, error.kind())
+impl Problem {
+    fn at(shown: PathBuf, fault: Fault) -> Self {
+        match fault {
+            Fault::Missing => Self::Missing(shown),
+            Fault::NotAFile => Self::NotAFile(shown),
+            Fault::Unreadable(kind) => Self::Unreadable(shown, kind),
+        }
     }
 }
 

@@ -3,6 +3,8 @@
 //! Invariant: a [`Credentials`] holds two values that stood in the files at one and the same
 //! time, both fit to be sent. What replaces it is again such a pair, never less; the last good
 //! pair stays in use whatever happens to the files.
+//!
+//! Beside it stands what callers are told apart by ([`Callers`]), which is read from files as well.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
@@ -12,10 +14,15 @@ use arc_swap::ArcSwapOption;
 use crate::secret::Secret;
 use crate::telemetry::metrics::Reload;
 
+pub use callers::{CallerTokens, Callers, Unusable};
 pub use load::{APP_KEY_FILE, AUTHORIZATION_FILE, Problem, read_pair};
 pub use watch::Watcher;
 
+mod callers;
+mod file;
+mod identity;
 mod load;
+mod tokens;
 mod watch;
 
 /// One consistent pair.

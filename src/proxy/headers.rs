@@ -32,6 +32,8 @@ const NEVER: &[&[u8]] = &[
     b"contentlength",
     b"host",
     b"xrequestid",
+    // What the caller shows to us, and to nobody else.
+    b"innopaasproxytoken",
     // For the next hop only (RFC 9110, section 7.6.1), or answered by us.
     b"connection",
     b"expect",
@@ -187,6 +189,8 @@ mod tests {
             "content_type",
             "transfer_encoding",
             "X_Request-Id",
+            "Innopaas-Proxy-Token",
+            "innopaas_proxy_token",
         ] {
             assert_eq!(strip(&[(name, "stale"), (name, "again")]), none, "{name}");
         }

@@ -1,5 +1,6 @@
 //! The life of a call, top to bottom: admit → strip → take the body → inject → send → respond. A
-//! call that finds no credentials is refused first of all.
+//! caller that does not show its token is refused first of all, and then a call that finds no
+//! credentials.
 //!
 //! The order is held by types: `inject` takes only what `strip` returns, `strip` only what `admit`
 //! returns, and `send::Upstream` takes only what `inject` returns. Whatever goes wrong on the
@@ -13,7 +14,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 
 use crate::config::{Limits, Policy};
-use crate::credentials::{Credentials, Store};
+use crate::credentials::{CallerTokens, Credentials, Store};
 use crate::server::{Abort, Fault};
 use crate::telemetry::access::AccessRecord;
 use crate::telemetry::code::{Code, Outcome};
@@ -29,6 +30,7 @@ use send::Upstream;
 
 pub mod admit;
 mod body;
+mod caller;
 pub mod content_type;
 pub mod headers;
 pub mod inject;
@@ -46,6 +48,7 @@ const NOT_READ_YET: &str = "files that were written one by one must stand still 
 /// One worker's proxy.
 #[derive(Debug)]
 pub struct Proxy {
+    callers: Option<CallerTokens>,
     credentials: Arc<Store>,
     upstream: Upstream,
     policy: Policy,
@@ -60,6 +63,8 @@ pub struct Proxy {
 /// What a [`Proxy`] is made of.
 #[derive(Debug)]
 pub struct Parts {
+    /// Tokens of which a call must show one, if it must.
+    pub callers: Option<CallerTokens>,
     /// Where the pair is found.
     pub credentials: Arc<Store>,
     /// The way to InnoPaaS.
@@ -82,6 +87,7 @@ impl Proxy {
     /// A proxy of these parts.
     pub fn new(parts: Parts) -> Self {
         let Parts {
+            callers,
             credentials,
             client,
             policy,
@@ -92,6 +98,7 @@ impl Proxy {
             log_access,
         } = parts;
         Self {
+            callers,
             credentials,
             upstream: Upstream::new(client),
             policy,
@@ -139,6 +146,7 @@ impl Proxy {
         request: Request<Incoming>,
         record: &mut AccessRecord,
     ) -> Result<Response<upstream::ResponseBody>, Reject> {
+        caller::check(request.headers(), self.callers.as_ref())?;
         self.credentials()?;
         let (head, incoming) = request.into_parts();
         let admitted = admit(head, &incoming, &self.policy)?;

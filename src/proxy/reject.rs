@@ -18,6 +18,8 @@ pub enum Reject {
     TargetTooLong,
     /// The head has too many bytes or lines.
     HeadTooLarge,
+    /// The caller shows no token, a wrong one, or several.
+    Caller,
     /// CONNECT or TRACE.
     Method,
     /// The target is none that can be passed on; why.
@@ -96,6 +98,7 @@ impl Reject {
             Self::Version => Code::VersionUnsupported,
             Self::TargetTooLong => Code::TargetTooLong,
             Self::HeadTooLarge => Code::HeadTooLarge,
+            Self::Caller => Code::CallerRefused,
             Self::Method => Code::MethodRefused,
             Self::Target(_) => Code::TargetRefused,
             Self::HostInvalid(_) => Code::HostInvalid,
@@ -136,6 +139,7 @@ impl Reject {
             | Self::Version
             | Self::TargetTooLong
             | Self::HeadTooLarge
+            | Self::Caller
             | Self::Method
             | Self::Target(_)
             | Self::HostInvalid(_)
@@ -168,6 +172,7 @@ impl Reject {
             Self::Version
             | Self::TargetTooLong
             | Self::HeadTooLarge
+            | Self::Caller
             | Self::Method
             | Self::HostRefused
             | Self::Policy
@@ -181,6 +186,12 @@ impl Reject {
     pub(super) fn answer(&self) -> Answer {
         let code = self.code();
         match self {
+            Self::Caller => denied(
+                code,
+                "This proxy serves only callers that show a token.",
+                "Send the header Innopaas-Proxy-Token, once, with a token from the file that \
+                 listen.caller_token_file names; whoever runs the proxy has it.",
+            ),
             Self::Malformed(why) => unreadable(
                 code,
                 StatusCode::BAD_REQUEST,
@@ -221,16 +232,14 @@ impl Reject {
                 "Send the path of InnoPaaS's guide, such as /api/sms/v3/msg/send, without `.`, `..`, \
                  empty segments or needless percent-encoding.",
             ),
-            Self::Browser(mark) => caller(
+            Self::Browser(mark) => denied(
                 code,
-                StatusCode::FORBIDDEN,
                 format!("The request comes from a browser: it has a header {mark}."),
                 "Call from a server, never from a web page. A server that passes a browser's \
                  headers on must leave out Origin and Sec-Fetch-*.",
             ),
-            Self::Policy => caller(
+            Self::Policy => denied(
                 code,
-                StatusCode::FORBIDDEN,
                 "This method and path are not among those that may be called.",
                 "Check the path; if the call is meant, its operator adds it to policy.allow.",
             ),
@@ -289,6 +298,12 @@ fn unreadable(
     remedy: &'static str,
 ) -> Answer {
     Answer { close: true, ..caller(code, status, detail, remedy) }
+}
+
+/// Well-formed, and not allowed (RFC 9209, section 2.3.23).
+fn denied(code: Code, detail: impl Into<String>, remedy: &'static str) -> Answer {
+    let proxy_status = "http_request_denied";
+    Answer { proxy_status, ..caller(code, StatusCode::FORBIDDEN, detail, remedy) }
 }
 
 fn caller(

@@ -15,6 +15,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use std::{fmt, io, thread};
 
+use arc_swap::ArcSwap;
 use http::Request;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -22,7 +23,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::LocalSet;
 
 use crate::lifecycle::{Lifecycle, Phase, Phases};
-use crate::server::{self, Abort, Intake, Limits};
+use crate::server::{self, Abort, Admission, Intake, Limits};
 
 use pair::Mint;
 use state::State;
@@ -100,8 +101,8 @@ impl Sandbox {
         let Options { address, refusal, pair } = options;
         let identity = Identity::generate()?;
         let state = Arc::new(State::new(Mint::new()?, pair, refusal));
-        let options =
-            server::Options { limits: LIMITS, tls: Some(identity.acceptor), metrics: None };
+        let admission = Admission::Tls(Arc::new(ArcSwap::new(identity.config)));
+        let options = server::Options { limits: LIMITS, admission, metrics: None };
         let (life, phases) = Lifecycle::starting();
         let (report, started) = mpsc::sync_channel(1);
         let thread = {

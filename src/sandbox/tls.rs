@@ -16,7 +16,6 @@ use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use tokio_rustls::TlsAcceptor;
 
 /// What the leaf is valid for.
 const NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
@@ -24,7 +23,7 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What the sandbox proves itself with.
 pub(super) struct Identity {
-    pub(super) acceptor: TlsAcceptor,
+    pub(super) config: Arc<ServerConfig>,
     /// What a client must trust, as PEM.
     pub(super) ca_pem: String,
     pub(super) handshakes: Handshakes,
@@ -55,7 +54,7 @@ impl Identity {
                 handshakes: handshakes.clone(),
             }));
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self { acceptor: TlsAcceptor::from(Arc::new(config)), ca_pem, handshakes })
+        Ok(Self { config: Arc::new(config), ca_pem, handshakes })
     }
 }
 

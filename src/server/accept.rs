@@ -9,19 +9,21 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 use std::{io, net};
 
-use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpListener, TcpStream};
+use socket2::{Domain, Protocol, Type};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
+use super::socket::{Entrance, Listener, Parted, Socket};
+
 /// Connections that the kernel completes for us while we are busy.
-const BACKLOG: i32 = 1024;
+pub(super) const BACKLOG: i32 = 1024;
 
 /// Binds a listening socket, fit for tokio. Needs no runtime.
 ///
 /// # Errors
 /// What the system says: the address is in use, is not ours, or may not be bound.
 pub fn bind(address: SocketAddr) -> io::Result<net::TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let domain = Domain::for_address(address);
+    let socket = socket2::Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?; // a restart must not wait for old connections to time out
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
@@ -31,7 +33,7 @@ pub fn bind(address: SocketAddr) -> io::Result<net::TcpListener> {
 
 /// How many connections a worker has open.
 #[derive(Debug, Clone, Default)]
-pub struct Load(Arc<AtomicUsize>);
+struct Load(Arc<AtomicUsize>);
 
 /// Another worker, as the one that accepts sees it.
 #[derive(Debug)]
@@ -40,40 +42,38 @@ pub struct Peer {
     load: Load,
 }
 
-/// Where connections come from.
+/// Where a worker's connections come from.
 #[derive(Debug)]
-pub enum Intake {
-    /// From the listener, shared with the peers.
+pub struct Intake {
+    source: Source,
+    /// Our own load.
+    load: Load,
+}
+
+#[derive(Debug)]
+enum Source {
+    /// The listener, shared with the peers.
     Listener {
-        /// Bound and listening.
-        listener: TcpListener,
+        entrance: Entrance,
         /// One permit a connection, all workers together.
         slots: Arc<Semaphore>,
-        /// Our own load.
-        load: Load,
-        /// The other workers.
         peers: Vec<Peer>,
     },
-    /// From the worker that accepts.
-    Handed {
-        /// Connections on their way to us.
-        queue: mpsc::Receiver<Handed>,
-        /// Our own load.
-        load: Load,
-    },
+    /// The worker that accepts: connections on their way to us.
+    Handed(mpsc::Receiver<Handed>),
 }
 
 /// A connection on its way from one worker to another.
 #[derive(Debug)]
-pub struct Handed {
-    stream: net::TcpStream,
+struct Handed {
+    socket: Parted,
     slot: OwnedSemaphorePermit,
 }
 
 /// A connection and its place among those that may be open.
 #[derive(Debug)]
 pub(super) struct Accepted {
-    pub(super) stream: TcpStream,
+    pub(super) stream: Socket,
     pub(super) place: Place,
 }
 
@@ -105,17 +105,22 @@ impl Drop for Place {
 }
 
 impl Intake {
-    /// A listener of one worker alone.
+    /// A listener of one worker alone. To be called within its runtime.
     ///
     /// # Errors
     /// If the socket cannot be watched.
     pub fn alone(listener: net::TcpListener, connections: usize) -> io::Result<Self> {
-        Ok(Self::Listener {
-            listener: TcpListener::from_std(listener)?,
-            slots: Arc::new(Semaphore::new(connections)),
-            load: Load::default(),
-            peers: Vec::new(),
-        })
+        Self::shared(Listener::Tcp(listener), connections, Vec::new())
+    }
+
+    /// A listener whose connections, so many at a time, are shared with these peers. To be called
+    /// within the accepting worker's runtime.
+    ///
+    /// # Errors
+    /// If the socket cannot be watched.
+    pub fn shared(listener: Listener, connections: usize, peers: Vec<Peer>) -> io::Result<Self> {
+        let (entrance, slots) = (listener.open()?, Arc::new(Semaphore::new(connections)));
+        Ok(Self { source: Source::Listener { entrance, slots, peers }, load: Load::default() })
     }
 
     /// A worker that is handed its connections, and itself as the accepting worker sees it.
@@ -124,22 +129,24 @@ impl Intake {
         const QUEUE: usize = 64;
         let (sender, queue) = mpsc::channel(QUEUE);
         let load = Load::default();
-        (Self::Handed { queue, load: load.clone() }, Peer { queue: sender, load })
+        let peer = Peer { queue: sender, load: load.clone() };
+        (Self { source: Source::Handed(queue), load }, peer)
     }
 
     /// The next connection; `None` if none will come any more.
     pub(super) async fn next(&mut self) -> Option<Accepted> {
-        match self {
-            Self::Handed { queue, load } => loop {
+        let Self { source, load } = self;
+        match source {
+            Source::Handed(queue) => loop {
                 let handed = queue.recv().await?;
                 if let Some(accepted) = handed.arrive(load) {
                     return Some(accepted);
                 }
             },
-            Self::Listener { listener, slots, load, peers } => loop {
+            Source::Listener { entrance, slots, peers } => loop {
                 // Without a free place the kernel's queue holds the callers back.
                 let slot = Arc::clone(slots).acquire_owned().await.ok()?;
-                let stream = accept(listener).await;
+                let stream = accept(entrance).await;
                 let Some(peer) = less_loaded(peers, load) else {
                     return Some(Accepted { stream, place: Place::new(load, slot) });
                 };
@@ -152,24 +159,21 @@ impl Intake {
 
     /// Closes the entrance; who stands in it already still comes in.
     pub(super) async fn close(self) -> Vec<Accepted> {
+        let Self { source, load } = self;
         let mut last = Vec::new();
-        match self {
-            Self::Handed { mut queue, load } => {
+        match source {
+            Source::Handed(mut queue) => {
                 queue.close();
                 while let Some(handed) = queue.recv().await {
                     last.extend(handed.arrive(&load));
                 }
             }
             // Past tokio's own idea of readiness: the kernel is asked until it has nobody left.
-            Self::Listener { listener, slots, load, .. } => {
-                let Ok(listener) = listener.into_std() else { return last };
+            Source::Listener { entrance, slots, .. } => {
+                let Ok(listener) = entrance.part() else { return last };
                 while let Ok(slot) = Arc::clone(&slots).try_acquire_owned() {
-                    match listener.accept() {
-                        Ok((stream, _)) => {
-                            if stream.set_nonblocking(true).is_ok() {
-                                last.extend(Handed { stream, slot }.arrive(&load));
-                            }
-                        }
+                    match listener.accept_now() {
+                        Ok(socket) => last.extend(Handed { socket, slot }.arrive(&load)),
                         Err(error) if is_about_the_peer(&error) => {}
                         Err(_) => break,
                     }
@@ -183,18 +187,18 @@ impl Intake {
 impl Handed {
     fn arrive(self, load: &Load) -> Option<Accepted> {
         // A socket that cannot be registered is one that is broken already.
-        let stream = TcpStream::from_std(self.stream).ok()?;
+        let stream = self.socket.join().ok()?;
         Some(Accepted { stream, place: Place::new(load, self.slot) })
     }
 }
 
 /// Accepts one connection. Errors of the peer are passed over; when the process has run out of
 /// descriptors it pauses, because trying at once would only burn the processor.
-async fn accept(listener: &TcpListener) -> TcpStream {
+async fn accept(entrance: &Entrance) -> Socket {
     const PAUSE: Duration = Duration::from_millis(100);
     loop {
-        match listener.accept().await {
-            Ok((stream, _)) => return stream,
+        match entrance.accept().await {
+            Ok(socket) => return socket,
             Err(error) if is_about_the_peer(&error) => {}
             Err(error) => {
                 tracing::warn!(%error, "cannot accept connections for the moment");
@@ -231,12 +235,12 @@ fn waiting_for(peer: &Peer) -> usize {
 /// Hands a connection to a peer, or gives it back if the peer cannot take it.
 fn hand_over(
     peer: &Peer,
-    stream: TcpStream,
+    stream: Socket,
     slot: OwnedSemaphorePermit,
     own: &Load,
 ) -> Option<Accepted> {
-    let stream = stream.into_std().ok()?;
-    match peer.queue.try_send(Handed { stream, slot }) {
+    let socket = stream.part().ok()?;
+    match peer.queue.try_send(Handed { socket, slot }) {
         Ok(()) => None,
         Err(
             mpsc::error::TrySendError::Full(handed) | mpsc::error::TrySendError::Closed(handed),

@@ -8,14 +8,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::service::Service;
+use rustls::ServerConfig;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::sleep;
-use tokio_rustls::TlsAcceptor;
 
 use crate::lifecycle::{Phase, Phases};
 use crate::telemetry::metrics::WorkerMetrics;
@@ -24,15 +25,19 @@ use accept::Accepted;
 use crowd::Crowd;
 use watch::Watch;
 
-pub use accept::{Intake, Load, Peer, bind};
+pub use accept::{Intake, Peer, bind};
 pub use connection::{Abort, Linger, bare_refusal};
 pub use grammar::{Fault, Grammar};
+pub use socket::Listener;
+pub use socket_file::{SocketFile, bind_unix};
 
 mod accept;
 mod connection;
 mod crowd;
 mod grammar;
 mod inlet;
+mod socket;
+mod socket_file;
 mod stream;
 mod watch;
 
@@ -41,10 +46,21 @@ mod watch;
 pub struct Options {
     /// Bounds on what a peer may take up.
     pub limits: Limits,
-    /// TLS for this listener, if it speaks TLS.
-    pub tls: Option<TlsAcceptor>,
+    /// Whose connections are served.
+    pub admission: Admission,
     /// Where open connections are counted, if they are.
     pub metrics: Option<Arc<WorkerMetrics>>,
+}
+
+/// Whose connections are served.
+#[derive(Debug, Clone)]
+pub enum Admission {
+    /// Whoever reaches the listener.
+    Anyone,
+    /// Processes of these users, on a Unix socket.
+    Users(Vec<u32>),
+    /// Whoever completes a TLS handshake under the configuration that is current when it begins.
+    Tls(Arc<ArcSwap<ServerConfig>>),
 }
 
 /// Bounds on what a peer may take up.
@@ -93,7 +109,8 @@ where
     let closing = phases.clone();
     let mut crowd = Crowd::default();
     let spawn = |connections: &mut JoinSet<_>, crowd: &mut Crowd, accepted: Accepted| {
-        let watch = Watch::new(options.tls.is_some());
+        let handshake = matches!(options.admission, Admission::Tls(_));
+        let watch = Watch::new(handshake);
         crowd.join(&accepted, &watch);
         let handlers = (Rc::clone(&service), Rc::clone(&refuse));
         let (options, phases) = (Rc::clone(&options), closing.clone());

@@ -2,45 +2,78 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::Options;
+use super::socket::Socket;
+use super::{Admission, Options};
+use crate::telemetry::metrics::Refused;
 
 /// A connection's socket, with or without TLS.
 #[derive(Debug)]
 pub(super) enum Stream {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Plain(Socket),
+    Tls(Box<TlsStream<Socket>>),
 }
 
-/// Speaks TLS first, if this listener does; `None` if the peer cannot.
-pub(super) async fn secure(stream: TcpStream, options: &Options) -> Option<Stream> {
-    let Some(acceptor) = &options.tls else {
-        return Some(Stream::Plain(stream));
-    };
-    match timeout(options.limits.head_deadline, acceptor.accept(stream)).await {
+/// Lets a peer in, or refuses it without a byte: `None`.
+pub(super) async fn secure(socket: Socket, options: &Options) -> Option<Stream> {
+    match &options.admission {
+        Admission::Anyone => Some(Stream::Plain(socket)),
+        Admission::Users(allowed) => {
+            let uid = socket.peer_uid();
+            if uid.is_some_and(|uid| allowed.contains(&uid)) {
+                return Some(Stream::Plain(socket));
+            }
+            refused(options, Refused::Uid);
+            tracing::debug!(uid, "refused a user that listen.allowed_uids does not name");
+            None
+        }
+        Admission::Tls(current) => handshake(current.load_full(), socket, options).await,
+    }
+}
+
+async fn handshake(config: Arc<ServerConfig>, socket: Socket, options: &Options) -> Option<Stream> {
+    let handshake = TlsAcceptor::from(config).accept(socket);
+    match timeout(options.limits.head_deadline, handshake).await {
         Ok(Ok(stream)) => Some(Stream::Tls(Box::new(stream))),
-        Ok(Err(_)) | Err(_) => None,
+        Ok(Err(error)) => {
+            refused(options, Refused::Tls);
+            tracing::debug!(%error, "a caller's TLS handshake failed");
+            None
+        }
+        Err(_) => {
+            refused(options, Refused::Tls);
+            tracing::debug!("a caller's TLS handshake took too long");
+            None
+        }
+    }
+}
+
+fn refused(options: &Options, why: Refused) {
+    if let Some(metrics) = options.metrics.as_deref() {
+        metrics.connection_refused(why);
     }
 }
 
 impl Stream {
     /// Answers are written whole; waiting for more would only delay them.
     pub(super) fn set_nodelay(&self) {
-        let _ = self.socket().set_nodelay(true);
+        self.socket().set_nodelay();
     }
 
     /// Ends with a reset when it is closed, so that a peer cannot take the end for an orderly one.
     pub(super) fn reset_on_close(&self) {
-        let _ = self.socket().set_zero_linger();
+        self.socket().reset_on_close();
     }
 
-    fn socket(&self) -> &TcpStream {
+    fn socket(&self) -> &Socket {
         match self {
             Self::Plain(socket) => socket,
             Self::Tls(stream) => stream.get_ref().0,

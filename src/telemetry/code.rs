@@ -63,6 +63,8 @@ words! {
         TargetTooLong "target_too_long",
         /// The head has more bytes or lines than the limits.
         HeadTooLarge "head_too_large",
+        /// The caller did not show a token that it must show.
+        CallerRefused "caller_refused",
         /// The method is CONNECT or TRACE.
         MethodRefused "method_refused",
         /// The target is no path in normal form, nor an absolute form of one.

@@ -49,6 +49,7 @@ pub struct WorkerMetrics {
     upstream_opened: AtomicU64,
     repeated: AtomicU64,
     malformed: AtomicU64,
+    refused: [AtomicU64; Refused::ALL.len()],
     cutting: AtomicBool,
 }
 
@@ -57,6 +58,26 @@ struct Durations {
     /// One more than there are bounds: the last holds what is above all of them.
     buckets: [AtomicU64; BUCKETS_US.len() + 1],
     sum_us: AtomicU64,
+}
+
+/// Why a caller's connection was closed before a request was read from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// Its user is none of `listen.allowed_uids`.
+    Uid,
+    /// No TLS handshake came about.
+    Tls,
+}
+
+impl Refused {
+    const ALL: [Self; 2] = [Self::Uid, Self::Tls];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Uid => "uid",
+            Self::Tls => "tls",
+        }
+    }
 }
 
 /// How the pair of credentials fares.
@@ -182,6 +203,13 @@ impl WorkerMetrics {
     /// A caller sent what is not HTTP/1.1.
     pub fn malformed(&self) {
         self.malformed.fetch_add(1, Relaxed);
+    }
+
+    /// A caller's connection was closed before a request was read from it.
+    pub fn connection_refused(&self, why: Refused) {
+        if let Some(counter) = self.refused.get(why as usize) {
+            counter.fetch_add(1, Relaxed);
+        }
     }
 
     /// A request was sent again, because no byte of it had left the first time.
@@ -362,6 +390,18 @@ impl Metrics {
                 MetricType::Gauge,
             )?
             .encode_gauge(&self.level(|worker| &worker.downstream_open))?;
+        let mut family = encoder.encode_descriptor(
+            "connections_refused",
+            "Connections closed before a request was read: of another user, or without TLS",
+            None,
+            MetricType::Counter,
+        )?;
+        for why in Refused::ALL {
+            let total = self.indexed(|worker| &worker.refused, why as usize);
+            family
+                .encode_family(&[("reason", why.as_str())])?
+                .encode_counter::<NoLabelSet, u64, f64>(&total, None)?;
+        }
         encoder
             .encode_descriptor(
                 "upstream_connections",

@@ -22,6 +22,7 @@ mod credentials;
 mod documents;
 mod failures;
 mod life;
+mod listen;
 mod peers;
 mod streaming;
 mod structure;

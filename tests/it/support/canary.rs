@@ -6,6 +6,8 @@ use innopaas_proxy::sandbox::Pair;
 
 pub(crate) const APP_KEY: &str = "CanaryKey7q2W9zX4";
 pub(crate) const TOKEN: &str = "CANARYTOKENQWERTYUIOPASDFGHJKLZXCVBNMQAZWSXEDCRFVTGBYHNU";
+/// What callers show in the tests that ask them for a token.
+pub(crate) const CALLER_TOKEN: &str = "CanaryCaller5rT8vB1nM6kJ3hG0";
 
 pub(crate) fn pair() -> Pair {
     Pair::new(APP_KEY, TOKEN)
@@ -21,7 +23,7 @@ pub(crate) fn assert_absent(place: &str, bytes: &[u8]) {
 /// The form in which a canary is in there, if one is.
 pub(crate) fn find(bytes: &[u8]) -> Option<&'static str> {
     let haystack = bytes.to_ascii_lowercase();
-    [APP_KEY, TOKEN].into_iter().flat_map(forms).find_map(|(form, needle)| {
+    [APP_KEY, TOKEN, CALLER_TOKEN].into_iter().flat_map(forms).find_map(|(form, needle)| {
         let needle = needle.to_ascii_lowercase();
         haystack.windows(needle.len()).any(|window| window == needle.as_bytes()).then_some(form)
     })

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -21,7 +21,10 @@ pub(crate) struct Setup {
 
 /// A proxy that runs, with the upstream it calls and the secrets it holds.
 pub(crate) struct Proxy {
+    /// Port 0 if it listens on a Unix socket.
     pub(crate) listen: SocketAddr,
+    /// The Unix socket, if it listens on one.
+    pub(crate) socket: Option<PathBuf>,
     pub(crate) admin: SocketAddr,
     pub(crate) mount: Mount,
     process: Process,
@@ -70,19 +73,28 @@ impl Setup {
         fs::write(&ca_file, ca_pem).unwrap();
         let mut command = binary();
         command
-            .args(["run", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
+            .args(["run", "--admin", "127.0.0.1:0"])
             .args(["--upstream", origin, "--log-level", "trace"])
             .args([Path::new("--ca-file"), &ca_file])
             .args([Path::new("--credentials"), mount.path()])
             .args(["--set", "drain.minimum=0s"]);
+        // The flag would beat the test's own word.
+        if !self.settings.iter().any(|setting| setting.starts_with("listen.address=")) {
+            command.args(["--listen", "127.0.0.1:0"]);
+        }
         for setting in &self.settings {
             command.args(["--set", setting]);
         }
         let process = Process::start(command);
         let serving = process.log_line("serving");
-        let address = |name: &str| serving[name].as_str().unwrap().parse().unwrap();
-        let (listen, admin) = (address("listen"), address("admin"));
-        Proxy { listen, admin, mount, process, leaks: false, _files: files }
+        let address = |name: &str| serving[name].as_str().unwrap().to_owned();
+        let (listen, admin) = (address("listen"), address("admin").parse().unwrap());
+        let socket = listen.strip_prefix("unix:").map(PathBuf::from);
+        let listen = match socket {
+            Some(_) => SocketAddr::from(([0, 0, 0, 0], 0)),
+            None => listen.parse().unwrap(),
+        };
+        Proxy { listen, socket, admin, mount, process, leaks: false, _files: files }
     }
 }
 

@@ -1,0 +1,79 @@
+//! Reads the tokens of which a call must show one: one a line, several for the time in which an
+//! old and a new one overlap.
+
+use super::callers::{Named, Unusable};
+use super::file;
+use crate::secret::{MAX_LEN, Malformed, Secret};
+
+/// More would be a list of callers, which this file is not: who showed which is told nowhere.
+const MOST: usize = 8;
+
+pub(super) fn read(named: &Named) -> Result<Vec<Secret>, Unusable> {
+    /// More than the most and longest tokens with their line ends.
+    const ENOUGH: u64 = (MOST as u64 + 1) * (MAX_LEN as u64 + 2);
+    let content = file::read(&named.1, ENOUGH).map_err(|fault| Unusable::fault(named, fault))?;
+    parse(&content).map_err(|why| Unusable::new(named, why))
+}
+
+/// What is wrong is told by line, never by content.
+fn parse(content: &[u8]) -> Result<Vec<Secret>, String> {
+    let content = content.trim_ascii_end();
+    let tokens = content
+        .split_inclusive(|byte| *byte == b'\n')
+        .enumerate()
+        .map(|(index, line)| {
+            Secret::from_file_content(line)
+                .map_err(|why| format!("line {}: {}; {FORM}", index + 1, explain(why)))
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    match tokens.len() {
+        0 => Err(format!("it is empty; {FORM}")),
+        1..=MOST => Ok(tokens),
+        _ => Err(format!("has more than {MOST} tokens; {FORM}")),
+    }
+}
+
+const FORM: &str = "write one token a line, in plain ASCII without spaces";
+
+fn explain(why: Malformed) -> String {
+    match why {
+        Malformed::Scheme => "it begins with an authentication scheme such as `Bearer`".to_owned(),
+        Malformed::Empty | Malformed::TooLong | Malformed::Byte { .. } | Malformed::Quoted => {
+            why.to_string()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_token_a_line_whatever_ends_it() {
+        for (content, count) in [
+            ("a", 1),
+            ("a\n", 1),
+            ("a\r\nb\r\n", 2),
+            ("a\nb\n\n", 2),
+            ("1\n2\n3\n4\n5\n6\n7\n8", 8),
+        ] {
+            assert_eq!(parse(content.as_bytes()).unwrap().len(), count, "{content:?}");
+        }
+    }
+
+    #[test]
+    fn a_malformed_line_is_named_by_its_number_alone() {
+        for (content, words) in [
+            ("", "it is empty"),
+            ("\n\n", "it is empty"),
+            ("hunter2\n\nhunter3", "line 2: it is empty"),
+            ("hunter2\nhun ter3", "line 2: the byte at position 3"),
+            ("Bearer hunter2", "line 1: it begins with an authentication scheme"),
+            ("\"hunter2\"", "line 1: it is wrapped in quotes"),
+            ("1\n2\n3\n4\n5\n6\n7\n8\n9", "more than 8 tokens"),
+        ] {
+            let problem = parse(content.as_bytes()).unwrap_err();
+            assert!(problem.contains(words) && !problem.contains("hunter"), "{problem}");
+        }
+    }
+}
