@@ -10,7 +10,6 @@ use std::time::{Duration, SystemTime};
 use std::{fmt, io};
 
 use hyper::service::service_fn;
-use rustix::process::{Resource, getrlimit, setrlimit};
 use rustls::ClientConfig;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
@@ -30,6 +29,7 @@ use drain::{Signals, drain};
 use worker::Shared;
 
 mod drain;
+mod process;
 mod worker;
 
 /// A process whose listeners are bound, and who serves nobody yet.
@@ -86,7 +86,8 @@ impl App {
     /// # Errors
     /// [`StartError`].
     pub fn bind(config: Config, log: &LogGuard) -> Result<Self, StartError> {
-        raise_descriptor_limit(config.limits.connections);
+        process::forbid_dumps();
+        process::raise_descriptor_limit(config.limits.connections);
         let (tls, roots) = upstream::client_config(config.upstream.ca_file.as_deref())?;
         let callers = Callers::load(&config.listen, config.credentials.poll)?;
         let runtime = Builder::new_current_thread()
@@ -226,23 +227,6 @@ fn admission(address: &ListenAddress, callers: &Callers) -> Admission {
             Admission::Users(allowed_uids.clone())
         }
         (ListenAddress::Unix(_) | ListenAddress::Tcp(_), None) => Admission::Anyone,
-    }
-}
-
-/// Each call takes one descriptor towards its caller and one towards InnoPaaS; the usual soft
-/// limit of 1,024 is for programs that use `select`.
-fn raise_descriptor_limit(connections: usize) {
-    /// Listeners, files, name lookups, the admin endpoints.
-    const OTHERS: usize = 320;
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    let _ = setrlimit(Resource::Nofile, limit); // what holds is read again
-    let wanted = 2 * connections + OTHERS;
-    match getrlimit(Resource::Nofile).current.map(usize::try_from) {
-        Some(Ok(allowed)) if allowed < wanted => {
-            tracing::warn!(allowed, wanted, "too few file descriptors for limits.connections");
-        }
-        Some(_) | None => {}
     }
 }
 

@@ -26,7 +26,7 @@ use super::stream::secure;
 use super::watch::{InFlight, Watch, Watched};
 use super::{Limits, Options};
 use crate::lifecycle::{Phase, Phases};
-use crate::telemetry::metrics::WorkerMetrics;
+use crate::telemetry::metrics::{Refused, WorkerMetrics};
 
 /// How a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +72,10 @@ where
     let _open = options.metrics.as_ref().map(WorkerMetrics::downstream_connection);
     let secured = tokio::select! {
         secured = secure(stream, &options) => secured,
-        () = watch.asked_to_leave() => None,
+        () = watch.asked_to_leave() => {
+            options.refused(Refused::Room);
+            None
+        }
     };
     let Some(stream) = secured else {
         return End::Complete;
@@ -122,6 +125,7 @@ where
             }
         }
         Ran::Overdue(reason) => tracing::debug!(reason, "closed a connection"),
+        Ran::MadeRoom => options.refused(Refused::Room),
         Ran::Aborted if watch.answer_is_owed() => return End::Cut,
         Ran::Aborted => {}
     }
@@ -152,6 +156,7 @@ enum Ran {
     Done,
     Failed(hyper::Error),
     Overdue(&'static str),
+    MadeRoom,
     Aborted,
 }
 
@@ -198,7 +203,7 @@ where
             }
             () = watch.asked_to_leave() => {
                 if !watch.answer_is_owed() {
-                    return Ran::Overdue("it made room for another");
+                    return Ran::MadeRoom;
                 }
             }
             () = &mut look => match watch.judge(Instant::now(), limits) {

@@ -19,7 +19,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::sleep;
 
 use crate::lifecycle::{Phase, Phases};
-use crate::telemetry::metrics::WorkerMetrics;
+use crate::telemetry::metrics::{Refused, WorkerMetrics};
 
 use accept::Accepted;
 use crowd::Crowd;
@@ -61,6 +61,15 @@ pub enum Admission {
     Users(Vec<u32>),
     /// Whoever completes a TLS handshake under the configuration that is current when it begins.
     Tls(Arc<ArcSwap<ServerConfig>>),
+}
+
+impl Options {
+    /// A connection ends without a call.
+    fn refused(&self, why: Refused) {
+        if let Some(metrics) = &self.metrics {
+            metrics.connection_refused(why);
+        }
+    }
 }
 
 /// Bounds on what a peer may take up.

@@ -31,7 +31,7 @@ pub(super) async fn secure(socket: Socket, options: &Options) -> Option<Stream> 
             if uid.is_some_and(|uid| allowed.contains(&uid)) {
                 return Some(Stream::Plain(socket));
             }
-            refused(options, Refused::Uid);
+            options.refused(Refused::Uid);
             tracing::debug!(uid, "refused a user that listen.allowed_uids does not name");
             None
         }
@@ -44,21 +44,15 @@ async fn handshake(config: Arc<ServerConfig>, socket: Socket, options: &Options)
     match timeout(options.limits.head_deadline, handshake).await {
         Ok(Ok(stream)) => Some(Stream::Tls(Box::new(stream))),
         Ok(Err(error)) => {
-            refused(options, Refused::Tls);
+            options.refused(Refused::Tls);
             tracing::debug!(%error, "a caller's TLS handshake failed");
             None
         }
         Err(_) => {
-            refused(options, Refused::Tls);
+            options.refused(Refused::Tls);
             tracing::debug!("a caller's TLS handshake took too long");
             None
         }
-    }
-}
-
-fn refused(options: &Options, why: Refused) {
-    if let Some(metrics) = options.metrics.as_deref() {
-        metrics.connection_refused(why);
     }
 }
 

@@ -60,22 +60,25 @@ struct Durations {
     sum_us: AtomicU64,
 }
 
-/// Why a caller's connection was closed before a request was read from it.
+/// Why a caller's connection was closed without a call on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
     /// Its user is none of `listen.allowed_uids`.
     Uid,
     /// No TLS handshake came about.
     Tls,
+    /// All places were taken, and it asked for nothing.
+    Room,
 }
 
 impl Refused {
-    const ALL: [Self; 2] = [Self::Uid, Self::Tls];
+    const ALL: [Self; 3] = [Self::Uid, Self::Tls, Self::Room];
 
     fn as_str(self) -> &'static str {
         match self {
             Self::Uid => "uid",
             Self::Tls => "tls",
+            Self::Room => "room",
         }
     }
 }
@@ -392,7 +395,7 @@ impl Metrics {
             .encode_gauge(&self.level(|worker| &worker.downstream_open))?;
         let mut family = encoder.encode_descriptor(
             "connections_refused",
-            "Connections closed before a request was read: of another user, or without TLS",
+            "Connections closed without a call: of another user, without TLS, or to make room",
             None,
             MetricType::Counter,
         )?;
