@@ -35,6 +35,8 @@ pub mod content_type;
 pub mod headers;
 pub mod inject;
 mod one;
+#[cfg(test)]
+mod properties;
 mod reject;
 mod request_id;
 mod respond;
