@@ -1,37 +1,58 @@
-# The steps that decide whether a change may go in. `just ci` runs them all, in this order.
+# The steps that decide whether a change may go in are those of `.ci/run`; each has its name here.
 
-# Everything below, as CI does it
-ci: fmt lint doc test check-yaml bench-test clients
+# Every step below, as CI takes them
+ci:
+    .ci/run
 
 # Formatting
 fmt:
-    cargo fmt --check
+    .ci/run fmt
 
 # Compiler and clippy, without a warning
 lint:
-    cargo clippy --all-targets --locked -- -D warnings
+    .ci/run lint
 
 # Documentation of everything, without a broken link
 doc:
-    RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked --document-private-items
+    .ci/run doc
 
 # Unit and integration tests
 test:
-    cargo test --locked
+    .ci/run test
 
 # Every configuration file in the repository
 check-yaml:
-    cargo run --locked -- check --config proxy.yaml.example
-    cargo run --locked -- check --config deploy/proxy.yaml
+    .ci/run check-yaml
 
 # Each benchmark once, to see that it runs
 bench-test:
-    cargo bench --locked -- --test
+    .ci/run bench-test
 
 # Calls from the HTTP clients that applications use
 clients:
-    tests/clients/run
+    .ci/run clients
+
+# Dependencies: which, under which licence, from where
+deny:
+    .ci/run deny
+
+# Dependencies with known vulnerabilities
+advisories:
+    .ci/run advisories
+
+# Every fuzz target for 20 s; `fuzz/run SECONDS TARGET…` for more
+fuzz:
+    .ci/run fuzz
+
+# --- not steps of CI ---
 
 # A sandbox, the proxy in front of it, and a first call
 dev:
     cargo run --locked -- dev
+
+# What the program is made of: target/innopaas-proxy.cdx.json (CycloneDX)
+sbom:
+    cargo install --quiet --locked cargo-cyclonedx@0.5.9
+    SOURCE_DATE_EPOCH=$(git log -1 --format=%ct) cargo cyclonedx --format json --spec-version 1.5
+    mkdir -p target
+    mv innopaas-proxy.cdx.json target/

@@ -52,7 +52,9 @@ pub fn admit(head: Parts, body: &impl Body, policy: &Policy) -> Result<Admitted,
                 return Err(Reject::HostInvalid("there are several"));
             }
             allowed(authority.as_str(), policy)?;
-            target.clone()
+            // Read anew: behind `http://localhost#x` the path is empty and would be sent so, though
+            // it looks like `/` until then.
+            target.as_str().parse().map_err(|_| Reject::Target("it is not a path"))?
         }
         (None, Some(target)) => {
             host(&headers, version, policy)?;
@@ -235,6 +237,10 @@ mod tests {
         let refused =
             admit_get("http://evil.example/api/x", &[("host", "localhost")]).err().unwrap();
         assert_eq!(refused, Code::HostRefused);
+        for bare in ["http://localhost", "http://localhost#x"] {
+            let admitted = admit_get(bare, &[]).unwrap();
+            assert_eq!(http::Uri::from(admitted.target).to_string(), "/", "{bare}");
+        }
     }
 
     #[test]

@@ -93,7 +93,9 @@ impl Admitted {
 pub(super) fn strip_answer(headers: &mut HeaderMap) {
     let named = Named::in_connection(headers);
     for name in named.0.iter().flat_map(options) {
-        headers.remove(name);
+        if let Ok(name) = HeaderName::from_bytes(name) {
+            headers.remove(name);
+        }
     }
     for name in [
         header::CONNECTION,
@@ -137,14 +139,14 @@ impl Named {
     }
 
     fn contains(&self, name: &HeaderName) -> bool {
-        self.0
-            .iter()
-            .any(|value| options(value).any(|option| option.eq_ignore_ascii_case(name.as_str())))
+        let name = name.as_str().as_bytes();
+        self.0.iter().any(|value| options(value).any(|option| option.eq_ignore_ascii_case(name)))
     }
 }
 
-fn options(value: &HeaderValue) -> impl Iterator<Item = &str> {
-    value.to_str().unwrap_or_default().split(',').map(str::trim).filter(|option| !option.is_empty())
+/// Of bytes: one that is not ASCII spoils its own name and must not hide the others.
+fn options(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
 }
 
 #[cfg(test)]
@@ -153,6 +155,7 @@ mod tests {
     use http::Request;
     use http_body_util::Empty;
 
+    use super::*;
     use crate::config::{Config, Raw};
     use crate::proxy::admit::admit;
 
@@ -211,5 +214,16 @@ mod tests {
             ("user-agent", "test"),
         ]);
         assert_eq!(kept, ["x-first=1", "x-twice=a", "x-twice=b", "user-agent=test"]);
+    }
+
+    #[test]
+    fn a_byte_that_is_not_ascii_does_not_hide_what_connection_names() {
+        let none: [&str; 0] = [];
+        assert_eq!(strip(&[("connection", "cl\u{f6}se, x-hop"), ("x-hop", "gone")]), none);
+        let mut answer = HeaderMap::new();
+        answer.insert("connection", HeaderValue::from_bytes(b"cl\xf6se,, x-hop").unwrap());
+        answer.insert("x-hop", HeaderValue::from_static("gone"));
+        strip_answer(&mut answer);
+        assert!(answer.is_empty());
     }
 }

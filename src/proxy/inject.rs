@@ -60,6 +60,15 @@ impl Authenticated {
     }
 }
 
+#[cfg(fuzzing)]
+impl Authenticated {
+    /// What would be sent. For the fuzz targets alone: elsewhere, whoever reads a head that holds
+    /// the pair could print it.
+    pub fn head(&self) -> &Parts {
+        &self.0
+    }
+}
+
 /// RFC 9110, section 8.6: without a body these still say so.
 fn expects_a_body(method: &Method) -> bool {
     matches!(*method, Method::POST | Method::PUT | Method::PATCH)
