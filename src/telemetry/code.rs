@@ -83,6 +83,8 @@ words! {
         ResolveFailed "resolve_failed",
         /// Looking up the upstream's name took too long.
         ResolveTimeout "resolve_timeout",
+        /// The upstream's name leads to addresses that must not be connected to.
+        AddressRefused "address_refused",
         /// The upstream refused the TCP connection.
         ConnectRefused "connect_refused",
         /// The TCP connection could not be opened for another reason.

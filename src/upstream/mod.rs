@@ -31,6 +31,7 @@ pub use body::{Broken, RequestBody, ResponseBody};
 pub use error::{BodyFault, Error, Kind};
 pub use tls::{Roots, TlsError, client_config};
 
+mod address;
 mod body;
 mod connect;
 mod error;
@@ -80,7 +81,7 @@ impl Client {
             .max_buf_size(limits.head_size.max(64 * 1024))
             .max_headers(limits.header_count);
         Rc::new(Self {
-            connector: Connector::new(&config.origin, tls, config.deadlines),
+            connector: Connector::new(config, tls),
             host: config.origin.host_header().clone(),
             http,
             deadlines: config.deadlines,
