@@ -1,4 +1,5 @@
-//! The life of a call, top to bottom: admit → strip → take the body → inject → send → respond. A
+//! The life of a call, top to bottom: admit → strip → take the body → inject → send → search
+//! the answer → respond. A
 //! call that finds no credentials is refused first of all.
 //!
 //! The order is held by types: `inject` takes only what `strip` returns, `strip` only what `admit`
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use http::{Request, Response};
 use hyper::body::Incoming;
 
-use crate::config::{Limits, Policy};
+use crate::config::{Guard, Limits, Policy};
 use crate::credentials::{Credentials, Store};
 use crate::server::Abort;
 use crate::telemetry::access::AccessRecord;
@@ -22,6 +23,7 @@ use crate::upstream;
 
 use admit::admit;
 use body::AnswerBody;
+use echo::SearchedBody;
 use reject::Reject;
 use request_id::RequestIds;
 use send::Upstream;
@@ -29,6 +31,7 @@ use send::Upstream;
 pub mod admit;
 mod body;
 pub mod content_type;
+mod echo;
 pub mod headers;
 pub mod inject;
 mod one;
@@ -48,6 +51,7 @@ pub struct Proxy {
     upstream: Upstream,
     policy: Policy,
     limits: Limits,
+    guard: Guard,
     forward_request_id: bool,
     request_ids: RequestIds,
     metrics: Arc<WorkerMetrics>,
@@ -66,6 +70,8 @@ pub struct Parts {
     pub policy: Policy,
     /// How large and how slow a caller's body may be.
     pub limits: Limits,
+    /// What is looked for in answers.
+    pub guard: Guard,
     /// Whether `X-Request-Id` goes upstream.
     pub forward_request_id: bool,
     /// This worker's counters.
@@ -84,6 +90,7 @@ impl Proxy {
             client,
             policy,
             limits,
+            guard,
             forward_request_id,
             metrics,
             recent,
@@ -94,6 +101,7 @@ impl Proxy {
             upstream: Upstream::new(client),
             policy,
             limits,
+            guard,
             forward_request_id,
             request_ids: RequestIds::new(),
             metrics,
@@ -127,7 +135,7 @@ impl Proxy {
         &self,
         request: Request<Incoming>,
         record: &mut AccessRecord,
-    ) -> Result<Response<upstream::ResponseBody>, Reject> {
+    ) -> Result<Response<SearchedBody>, Reject> {
         self.credentials()?;
         let (head, incoming) = request.into_parts();
         let admitted = admit(head, &incoming, &self.policy)?;
@@ -137,9 +145,13 @@ impl Proxy {
         // Looked at again, because the pair may have been replaced while the body came.
         let credentials = self.credentials()?;
         let id = self.forward_request_id.then_some(&record.request_id);
-        let authenticated = stripped.inject(&credentials, self.upstream.host(), id);
+        let mut authenticated = stripped.inject(&credentials, self.upstream.host(), id);
+        if self.guard.echo {
+            authenticated = authenticated.asking_for_plain_text();
+        }
         record.generation = Some(credentials.generation);
-        Ok(self.upstream.send(authenticated, body, &mut record.sent).await?)
+        let answer = self.upstream.send(authenticated, body, &mut record.sent).await?;
+        Ok(echo::search(answer, credentials, self.guard, &self.metrics, record)?)
     }
 
     fn credentials(&self) -> Result<Arc<Credentials>, Reject> {

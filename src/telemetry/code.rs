@@ -53,6 +53,16 @@ words! {
 }
 
 words! {
+    /// Where an answer repeated a credential.
+    EchoPlace {
+        /// In the name or a value of a header, which was dropped.
+        Header "header",
+        /// In the body, where it was masked.
+        Body "body",
+    }
+}
+
+words! {
     /// Why the proxy answered itself.
     Code {
         /// The method is CONNECT or TRACE.

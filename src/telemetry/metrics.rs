@@ -15,7 +15,7 @@ use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::code::{Code, Outcome};
+use super::code::{Code, EchoPlace, Outcome};
 
 /// Upper bounds of the duration histogram, in microseconds.
 const BUCKETS_US: [u64; 13] = [
@@ -48,6 +48,7 @@ pub struct WorkerMetrics {
     upstream_opened: AtomicU64,
     repeated: AtomicU64,
     malformed: AtomicU64,
+    echoes: [AtomicU64; EchoPlace::ALL.len()],
     cutting: AtomicBool,
 }
 
@@ -179,6 +180,13 @@ impl WorkerMetrics {
     /// A request was sent again, because no byte of it had left the first time.
     pub fn repeated(&self) {
         self.repeated.fetch_add(1, Relaxed);
+    }
+
+    /// An answer repeated a credential, which was taken out.
+    pub fn echoed(&self, place: EchoPlace) {
+        if let Some(counter) = self.echoes.get(place as usize) {
+            counter.fetch_add(1, Relaxed);
+        }
     }
 
     /// A caller's connection is open until the returned value is dropped.
@@ -386,6 +394,18 @@ impl Metrics {
                 MetricType::Gauge,
             )?
             .encode_gauge(&age)?;
+        let mut family = encoder.encode_descriptor(
+            "credential_echoes",
+            "Credentials that InnoPaaS's answers repeated, and that were taken out",
+            None,
+            MetricType::Counter,
+        )?;
+        for &place in EchoPlace::ALL {
+            let total = self.indexed(|worker| &worker.echoes, place as usize);
+            family
+                .encode_family(&[("place", place.as_str())])?
+                .encode_counter::<NoLabelSet, u64, f64>(&total, None)?;
+        }
         let mut family = encoder.encode_descriptor(
             "credential_reloads",
             "Looks into the credentials' files, by result",
