@@ -21,6 +21,7 @@ mod content_types;
 mod credentials;
 mod documents;
 mod failures;
+mod hostile_upstream;
 mod life;
 mod peers;
 mod streaming;
