@@ -7,11 +7,16 @@
 use std::fmt;
 
 use http::HeaderValue;
+use memchr::memmem;
 use subtle::ConstantTimeEq;
 
 /// The longest secret that is accepted, in bytes: InnoPaaS's samples are 17 and 56 bytes long, a
 /// JWT may need a few kB.
 pub const MAX_LEN: usize = 4096;
+
+/// The shortest secret that is searched for, in bytes: a shorter one would be found by chance in
+/// texts that have nothing to do with it.
+const SEARCHED_FROM: usize = 8;
 
 /// One secret that is sure to be a valid header value (RFC 9110, section 5.5).
 #[derive(Clone)]
@@ -76,6 +81,30 @@ impl Secret {
     /// Whether both are the same, in a time that depends on their lengths only.
     pub fn same_as(&self, other: &Self) -> bool {
         self.0.as_bytes().ct_eq(other.0.as_bytes()).into()
+    }
+
+    /// Where this text first has the secret. Secrets of less than 8 bytes are not searched for:
+    /// they would be found by chance.
+    pub fn find_in(&self, text: &[u8]) -> Option<usize> {
+        memmem::find(text, self.searched()?)
+    }
+
+    /// Whether this name has the secret in any case: names lose theirs on the way.
+    pub fn is_in_name(&self, name: &str) -> bool {
+        self.searched().is_some_and(|secret| {
+            name.as_bytes().windows(secret.len()).any(|part| part.eq_ignore_ascii_case(secret))
+        })
+    }
+
+    /// How many bytes at this text's end may be the beginning of the secret; never all of it.
+    pub fn begun_at_end_of(&self, text: &[u8]) -> usize {
+        let Some(secret) = self.searched() else { return 0 };
+        let begins = |&length: &usize| secret.get(..length).is_some_and(|b| text.ends_with(b));
+        (1..secret.len()).rev().find(begins).unwrap_or_default()
+    }
+
+    fn searched(&self) -> Option<&[u8]> {
+        Some(self.0.as_bytes()).filter(|secret| secret.len() >= SEARCHED_FROM)
     }
 
     /// How many bytes it has.

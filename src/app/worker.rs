@@ -117,6 +117,7 @@ impl Worker {
                 client: Rc::clone(&client),
                 policy: self.config.policy,
                 limits: self.config.limits,
+                guard: self.config.guard,
                 forward_request_id: self.config.upstream.forward_request_id,
                 metrics: Arc::clone(&self.metrics),
                 recent: self.recent,

@@ -64,6 +64,7 @@ fn prepare(port: u16) -> io::Result<(Stage, Raw)> {
     set(&s::LISTEN_ADDRESS, &format!("127.0.0.1:{port}"));
     set(&s::ADMIN_ADDRESS, &format!("127.0.0.1:{admin_port}"));
     set(&s::UPSTREAM_ORIGIN, &sandbox.origin());
+    set(&s::UPSTREAM_ALLOW_PRIVATE, "127.0.0.0/8,::1/128");
     set(&s::UPSTREAM_CA_FILE, &ca_file.to_string_lossy());
     set(&s::CREDENTIALS_DIRECTORY, &credentials.to_string_lossy());
     set(&s::DRAIN_MINIMUM, "0s");

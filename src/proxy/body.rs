@@ -10,9 +10,10 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use tokio::time::timeout;
 
+use super::echo::SearchedBody;
 use crate::telemetry::access::AccessRecord;
 use crate::telemetry::code::Outcome;
-use crate::upstream::{self, BodyFault, Broken, Kind, RequestBody, ResponseBody};
+use crate::upstream::{self, BodyFault, Broken, Kind, RequestBody};
 
 /// A declared body up to this size is waited for: it then leaves with the head in one TLS record,
 /// and a caller that breaks off in the middle has sent nothing. In bytes.
@@ -43,14 +44,14 @@ pub struct AnswerBody {
 }
 
 enum AnswerContent {
-    /// InnoPaaS's, byte for byte.
-    Passed(ResponseBody),
+    /// InnoPaaS's, byte for byte but for what the guard masks.
+    Passed(SearchedBody),
     /// Our own problem.
     Own(Full<Bytes>),
 }
 
 impl AnswerBody {
-    pub(super) fn passed(body: ResponseBody, mut record: AccessRecord) -> Self {
+    pub(super) fn passed(body: SearchedBody, mut record: AccessRecord) -> Self {
         if body.is_end_stream() {
             record.outcome = Outcome::Answered;
         }

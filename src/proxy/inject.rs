@@ -55,6 +55,12 @@ impl Stripped {
 }
 
 impl Authenticated {
+    /// Asks for an answer without compression, whatever the caller can take.
+    pub(super) fn asking_for_plain_text(mut self) -> Self {
+        self.0.headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        self
+    }
+
     pub(super) fn with_body<B>(self, body: B) -> Request<B> {
         Request::from_parts(self.0, body)
     }

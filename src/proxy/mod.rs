@@ -1,6 +1,6 @@
-//! The life of a call, top to bottom: admit → strip → take the body → inject → send → respond. A
-//! caller that does not show its token is refused first of all, and then a call that finds no
-//! credentials.
+//! The life of a call, top to bottom: admit → strip → take the body → inject → send → search the
+//! answer → respond. A caller that does not show its token is refused first of all, and then a
+//! call that finds no credentials.
 //!
 //! The order is held by types: `inject` takes only what `strip` returns, `strip` only what `admit`
 //! returns, and `send::Upstream` takes only what `inject` returns. Whatever goes wrong on the
@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
 
-use crate::config::{Limits, Policy};
+use crate::config::{Guard, Limits, Policy};
 use crate::credentials::{CallerTokens, Credentials, Store};
 use crate::server::{Abort, Fault};
 use crate::telemetry::access::AccessRecord;
@@ -24,6 +24,7 @@ use crate::upstream;
 
 use admit::admit;
 use body::AnswerBody;
+use echo::SearchedBody;
 use reject::Reject;
 use request_id::RequestIds;
 use send::Upstream;
@@ -32,6 +33,7 @@ pub mod admit;
 mod body;
 mod caller;
 pub mod content_type;
+mod echo;
 pub mod headers;
 pub mod inject;
 mod one;
@@ -55,6 +57,7 @@ pub struct Proxy {
     upstream: Upstream,
     policy: Policy,
     limits: Limits,
+    guard: Guard,
     forward_request_id: bool,
     request_ids: RequestIds,
     metrics: Arc<WorkerMetrics>,
@@ -75,6 +78,8 @@ pub struct Parts {
     pub policy: Policy,
     /// How large and how slow a caller's body may be.
     pub limits: Limits,
+    /// What is looked for in answers.
+    pub guard: Guard,
     /// Whether `X-Request-Id` goes upstream.
     pub forward_request_id: bool,
     /// This worker's counters.
@@ -94,6 +99,7 @@ impl Proxy {
             client,
             policy,
             limits,
+            guard,
             forward_request_id,
             metrics,
             recent,
@@ -105,6 +111,7 @@ impl Proxy {
             upstream: Upstream::new(client),
             policy,
             limits,
+            guard,
             forward_request_id,
             request_ids: RequestIds::new(),
             metrics,
@@ -147,7 +154,7 @@ impl Proxy {
         &self,
         request: Request<Incoming>,
         record: &mut AccessRecord,
-    ) -> Result<Response<upstream::ResponseBody>, Reject> {
+    ) -> Result<Response<SearchedBody>, Reject> {
         caller::check(request.headers(), self.callers.as_ref())?;
         self.credentials()?;
         let (head, incoming) = request.into_parts();
@@ -159,9 +166,13 @@ impl Proxy {
         // Looked at again, because the pair may have been replaced while the body came.
         let credentials = self.credentials()?;
         let id = self.forward_request_id.then_some(&record.request_id);
-        let authenticated = stripped.inject(&credentials, self.upstream.host(), id);
+        let mut authenticated = stripped.inject(&credentials, self.upstream.host(), id);
+        if self.guard.echo {
+            authenticated = authenticated.asking_for_plain_text();
+        }
         record.generation = Some(credentials.generation);
-        Ok(self.upstream.send(authenticated, body, &mut record.sent).await?)
+        let answer = self.upstream.send(authenticated, body, &mut record.sent).await?;
+        Ok(echo::search(answer, credentials, self.guard, &self.metrics, record)?)
     }
 
     fn credentials(&self) -> Result<Arc<Credentials>, Reject> {

@@ -113,6 +113,7 @@ impl Reject {
             Self::Unanswered(error) => match error.kind {
                 Kind::ResolveFailed => Code::ResolveFailed,
                 Kind::ResolveTimeout => Code::ResolveTimeout,
+                Kind::AddressRefused => Code::AddressRefused,
                 Kind::ConnectRefused => Code::ConnectRefused,
                 Kind::ConnectFailed => Code::ConnectFailed,
                 Kind::ConnectTimeout => Code::ConnectTimeout,
@@ -414,6 +415,9 @@ fn upstream(code: Code, error: &upstream::Error) -> Answer {
     let (status, title, what, proxy_status) = match error.kind {
         Kind::ResolveFailed => (BAD, NETWORK, "The name could not be looked up", "dns_error"),
         Kind::ResolveTimeout => (LATE, NETWORK, "Looking up the name took too long", "dns_timeout"),
+        Kind::AddressRefused => {
+            (BAD, NETWORK, "The address must not be connected to", "destination_ip_prohibited")
+        }
         Kind::ConnectRefused => (BAD, NETWORK, "The connection was refused", "connection_refused"),
         Kind::ConnectFailed => (BAD, NETWORK, "The connection failed", "destination_unavailable"),
         Kind::ConnectTimeout => (LATE, NETWORK, "Connecting took too long", "connection_timeout"),
@@ -457,6 +461,10 @@ fn upstream(code: Code, error: &upstream::Error) -> Answer {
         (Sent::No, Kind::ResolveFailed | Kind::ResolveTimeout) => {
             format!("{TRY_AGAIN} Check upstream.origin and the pod's DNS.")
         }
+        (Sent::No, Kind::AddressRefused) => format!(
+            "{TRY_AGAIN} Check upstream.origin and the pod's DNS. If the upstream is really meant \
+             to be there, add its network to upstream.allow_private."
+        ),
         (Sent::No, Kind::ConnectRefused | Kind::ConnectFailed | Kind::ConnectTimeout) => {
             format!("{TRY_AGAIN} Check the network policy and the route to the upstream.")
         }

@@ -6,19 +6,19 @@ use http::{Response, StatusCode, Version};
 use serde_json::json;
 
 use super::body::AnswerBody;
+use super::echo::SearchedBody;
 use super::headers::strip_answer;
 use super::reject::{Answer, Reject};
 use super::request_id::X_REQUEST_ID;
 use crate::server::Linger;
 use crate::telemetry::access::AccessRecord;
-use crate::upstream::ResponseBody;
 
 /// RFC 9209. Its presence tells an answer of ours from InnoPaaS's.
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
 /// Passes InnoPaaS's answer on: status and body untouched, headers but for those of the hop.
 pub(super) fn pass(
-    answer: Response<ResponseBody>,
+    answer: Response<SearchedBody>,
     mut record: AccessRecord,
 ) -> Response<AnswerBody> {
     let (mut head, body) = answer.into_parts();

@@ -53,6 +53,16 @@ words! {
 }
 
 words! {
+    /// Where an answer repeated a credential.
+    EchoPlace {
+        /// In the name or a value of a header, which was dropped.
+        Header "header",
+        /// In the body, where it was masked.
+        Body "body",
+    }
+}
+
+words! {
     /// Why the proxy answered itself.
     Code {
         /// What came has not the form of a request.
@@ -97,6 +107,8 @@ words! {
         ResolveFailed "resolve_failed",
         /// Looking up the upstream's name took too long.
         ResolveTimeout "resolve_timeout",
+        /// The upstream's name leads to addresses that must not be connected to.
+        AddressRefused "address_refused",
         /// The upstream refused the TCP connection.
         ConnectRefused "connect_refused",
         /// The TCP connection could not be opened for another reason.

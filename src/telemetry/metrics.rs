@@ -15,7 +15,7 @@ use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::code::{Code, Outcome};
+use super::code::{Code, EchoPlace, Outcome};
 
 /// Upper bounds of the duration histogram, in microseconds.
 const BUCKETS_US: [u64; 13] = [
@@ -38,10 +38,10 @@ pub struct Metrics {
 /// What one worker counts.
 #[derive(Debug, Default)]
 pub struct WorkerMetrics {
-    answered: [AtomicU64; STATUS_CLASSES.len()],
-    unanswered: [AtomicU64; Outcome::ALL.len()],
-    errors: [AtomicU64; Code::ALL.len()],
-    observed: [AtomicU64; Code::ALL.len()],
+    answered: Counters<{ STATUS_CLASSES.len() }>,
+    unanswered: Counters<{ Outcome::ALL.len() }>,
+    errors: Counters<{ Code::ALL.len() }>,
+    observed: Counters<{ Code::ALL.len() }>,
     durations: [Durations; Outcome::ALL.len()],
     in_flight: AtomicI64,
     downstream_open: AtomicI64,
@@ -49,8 +49,31 @@ pub struct WorkerMetrics {
     upstream_opened: AtomicU64,
     repeated: AtomicU64,
     malformed: AtomicU64,
-    refused: [AtomicU64; Refused::ALL.len()],
+    refused: Counters<{ Refused::ALL.len() }>,
+    echoes: Counters<{ EchoPlace::ALL.len() }>,
     cutting: AtomicBool,
+}
+
+/// A counter for each word of a closed set, by the word's number.
+#[derive(Debug)]
+struct Counters<const N: usize>([AtomicU64; N]);
+
+impl<const N: usize> Default for Counters<N> {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| AtomicU64::default()))
+    }
+}
+
+impl<const N: usize> Counters<N> {
+    fn count(&self, word: usize) {
+        if let Some(counter) = self.0.get(word) {
+            counter.fetch_add(1, Relaxed);
+        }
+    }
+
+    fn total(&self, word: usize) -> u64 {
+        self.0.get(word).map_or(0, |counter| counter.load(Relaxed))
+    }
 }
 
 #[derive(Debug, Default)]
@@ -88,7 +111,7 @@ impl Refused {
 pub struct CredentialMetrics {
     generation: AtomicU64,
     loaded_at: AtomicU64,
-    reloads: [AtomicU64; Reload::ALL.len()],
+    reloads: Counters<{ Reload::ALL.len() }>,
 }
 
 /// How one look into the credentials' files ended.
@@ -177,12 +200,11 @@ impl WorkerMetrics {
     pub fn call_ended(&self, outcome: Outcome, status: Option<StatusCode>, took: Duration) {
         self.in_flight.fetch_sub(1, Relaxed);
         let class = status.map(|status| usize::from(status.as_u16() / 100).saturating_sub(2));
-        let counter = match (outcome, class.and_then(|class| self.answered.get(class))) {
-            (Outcome::Answered, Some(counter)) => Some(counter),
-            _ => self.unanswered.get(outcome as usize),
-        };
-        if let Some(counter) = counter {
-            counter.fetch_add(1, Relaxed);
+        match (outcome, class) {
+            (Outcome::Answered, Some(class)) if class < STATUS_CLASSES.len() => {
+                self.answered.count(class);
+            }
+            _ => self.unanswered.count(outcome as usize),
         }
         if let Some(durations) = self.durations.get(outcome as usize) {
             durations.observe(took);
@@ -191,16 +213,12 @@ impl WorkerMetrics {
 
     /// The proxy answered itself.
     pub fn error(&self, code: Code) {
-        if let Some(counter) = self.errors.get(code as usize) {
-            counter.fetch_add(1, Relaxed);
-        }
+        self.errors.count(code as usize);
     }
 
     /// A call passed that the policy would have refused.
     pub fn observed(&self, code: Code) {
-        if let Some(counter) = self.observed.get(code as usize) {
-            counter.fetch_add(1, Relaxed);
-        }
+        self.observed.count(code as usize);
     }
 
     /// A caller sent what is not HTTP/1.1.
@@ -210,14 +228,17 @@ impl WorkerMetrics {
 
     /// A caller's connection was closed before a request was read from it.
     pub fn connection_refused(&self, why: Refused) {
-        if let Some(counter) = self.refused.get(why as usize) {
-            counter.fetch_add(1, Relaxed);
-        }
+        self.refused.count(why as usize);
     }
 
     /// A request was sent again, because no byte of it had left the first time.
     pub fn repeated(&self) {
         self.repeated.fetch_add(1, Relaxed);
+    }
+
+    /// An answer repeated a credential, which was taken out.
+    pub fn echoed(&self, place: EchoPlace) {
+        self.echoes.count(place as usize);
     }
 
     /// A caller's connection is open until the returned value is dropped.
@@ -261,9 +282,7 @@ impl Durations {
 impl CredentialMetrics {
     /// A look into the files ended.
     pub fn reload(&self, result: Reload) {
-        if let Some(counter) = self.reloads.get(result as usize) {
-            counter.fetch_add(1, Relaxed);
-        }
+        self.reloads.count(result as usize);
     }
 
     /// This generation is in use from now on.
@@ -309,12 +328,7 @@ impl Metrics {
             MetricType::Counter,
         )?;
         for (index, class) in STATUS_CLASSES.iter().enumerate() {
-            let total: u64 = self
-                .workers
-                .iter()
-                .filter_map(|worker| worker.answered.get(index))
-                .map(|counter| counter.load(Relaxed))
-                .sum();
+            let total = self.indexed(|worker| &worker.answered, index);
             let labels = [("outcome", Outcome::Answered.as_str()), ("status_class", class)];
             family.encode_family(&labels)?.encode_counter::<NoLabelSet, u64, f64>(&total, None)?;
         }
@@ -451,26 +465,40 @@ impl Metrics {
             )?
             .encode_gauge(&age)?;
         let mut family = encoder.encode_descriptor(
+            "credential_echoes",
+            "Credentials that InnoPaaS's answers repeated, and that were taken out",
+            None,
+            MetricType::Counter,
+        )?;
+        for &place in EchoPlace::ALL {
+            let total = self.indexed(|worker| &worker.echoes, place as usize);
+            family
+                .encode_family(&[("place", place.as_str())])?
+                .encode_counter::<NoLabelSet, u64, f64>(&total, None)?;
+        }
+        let mut family = encoder.encode_descriptor(
             "credential_reloads",
             "Looks into the credentials' files, by result",
             None,
             MetricType::Counter,
         )?;
-        for (result, counter) in Reload::ALL.iter().zip(&self.credentials.reloads) {
+        for result in Reload::ALL {
             family
                 .encode_family(&[("result", result.as_str())])?
-                .encode_counter::<NoLabelSet, u64, f64>(&counter.load(Relaxed), None)?;
+                .encode_counter::<NoLabelSet, u64, f64>(
+                    &self.credentials.reloads.total(result as usize),
+                    None,
+                )?;
         }
         Ok(())
     }
 
     fn indexed<const N: usize>(
         &self,
-        counters: impl Fn(&WorkerMetrics) -> &[AtomicU64; N],
+        counters: impl Fn(&WorkerMetrics) -> &Counters<N>,
         index: usize,
     ) -> u64 {
-        let of = |worker| counters(worker).get(index).map_or(0, |counter| counter.load(Relaxed));
-        self.workers.iter().map(|worker| of(worker)).sum()
+        self.workers.iter().map(|worker| counters(worker).total(index)).sum()
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a sum of seconds for a graph")]

@@ -1,28 +1,30 @@
-//! Opens a connection: resolve, TCP, TLS, each with a deadline of its own.
+//! Opens a connection: resolve, judge, TCP, TLS, each with a deadline of its own.
+//!
+//! Invariant: what is connected to was looked up for this connection and judged after that lookup,
+//! so a name whose answer changes (DNS rebinding) gains nothing by it.
 
-use std::cell::Cell;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use ipnet::IpNet;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::address::{Verdict, judge};
 use super::error::{Error, Kind};
-use crate::config::{Deadlines, Origin};
+use super::wire::{Wire, WireEnd};
+use crate::config::{self, Deadlines};
 
 /// Opens connections to the one origin.
 pub(super) struct Connector {
@@ -30,6 +32,8 @@ pub(super) struct Connector {
     port: u16,
     server_name: ServerName<'static>,
     tls: TlsConnector,
+    /// Private networks that the upstream may be in.
+    allow_private: Vec<IpNet>,
     deadlines: Deadlines,
     /// Lookups under way. A lookup that hangs cannot be stopped, only kept from piling up.
     lookups: Arc<Semaphore>,
@@ -38,39 +42,40 @@ pub(super) struct Connector {
 /// Bytes that the kernel may hold without having sent them.
 const UNSENT: u32 = 128 * 1024;
 
-/// A TLS connection that counts what leaves.
-pub(super) type Stream = TlsStream<Counted>;
+/// A TLS connection.
+pub(super) type Stream = TlsStream<WireEnd>;
 
 impl Connector {
-    pub(super) fn new(origin: &Origin, tls: Arc<ClientConfig>, deadlines: Deadlines) -> Self {
+    pub(super) fn new(config: &config::Upstream, tls: Arc<ClientConfig>) -> Self {
         const LOOKUPS: usize = 4;
+        let origin = &config.origin;
         Self {
             host: origin.bare_host().to_owned(),
             port: origin.port(),
             server_name: origin.server_name(),
             tls: TlsConnector::from(tls),
-            deadlines,
+            allow_private: config.allow_private.clone(),
+            deadlines: config.deadlines,
             lookups: Arc::new(Semaphore::new(LOOKUPS)),
         }
     }
 
-    /// A new connection, and the count of bytes that left on it.
-    pub(super) async fn connect(&self) -> Result<(Stream, Rc<Cell<u64>>), Error> {
-        let addresses = self.resolve().await?;
+    /// A new connection, and what is known of it below TLS.
+    pub(super) async fn connect(&self) -> Result<(Stream, Rc<Wire>), Error> {
+        let addresses = self.permitted(self.resolve().await?)?;
         let socket = self.open(addresses).await?;
         // A request is written whole; waiting for more would only delay it. And what the kernel
         // still holds of an upload must be little: the answer's deadline begins at its last byte.
         let _ = socket.set_nodelay(true);
         let _ = SockRef::from(&socket).set_tcp_notsent_lowat(UNSENT);
-        let left = Rc::new(Cell::new(0));
-        let counted = Counted { socket, left: Rc::clone(&left) };
-        let handshake = self.tls.connect(self.server_name.clone(), counted);
+        let (wire, end) = Wire::new(socket);
+        let handshake = self.tls.connect(self.server_name.clone(), end);
         match timeout(self.deadlines.tls_handshake, handshake).await {
             Ok(Ok(stream)) => {
-                let (socket, tls) = stream.get_ref();
-                let peer = socket.socket.peer_addr().ok();
+                let (_, tls) = stream.get_ref();
+                let peer = wire.peer();
                 tracing::debug!(?peer, version = ?tls.protocol_version(), "connected to InnoPaaS");
-                Ok((stream, left))
+                Ok((stream, wire))
             }
             Ok(Err(error)) if is_about_the_certificate(&error) => {
                 Err(Error::unsent(Kind::CertificateRefused, error))
@@ -104,6 +109,32 @@ impl Connector {
                 format_args!("{}: the name servers do not answer", self.host),
             )),
         }
+    }
+
+    /// Those of the addresses that may be connected to.
+    fn permitted(&self, addresses: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, Error> {
+        let mut refused = String::new();
+        let mut permitted = addresses;
+        permitted.retain(|address| {
+            let why = match judge(address.ip(), &self.allow_private) {
+                Verdict::Allowed => return true,
+                Verdict::Private => "is not public",
+                Verdict::Metadata => "is a cloud's metadata service",
+            };
+            let comma = if refused.is_empty() { "" } else { ", " };
+            refused.push_str(&format!("{comma}{} {why}", address.ip()));
+            false
+        });
+        if permitted.is_empty() {
+            return Err(Error::unsent(
+                Kind::AddressRefused,
+                format_args!("{}: {refused}", self.host),
+            ));
+        }
+        if !refused.is_empty() {
+            tracing::warn!(refused, "the upstream's name has addresses that are not connected to");
+        }
+        Ok(permitted)
     }
 
     async fn open(&self, addresses: Vec<SocketAddr>) -> Result<TcpStream, Error> {
@@ -142,66 +173,6 @@ async fn race(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
     }
 }
 
-/// A socket that counts the bytes it gave to the kernel: whether a request may have left is known,
-/// not guessed. It stands below TLS, so that a record that was written in part counts.
-#[derive(Debug)]
-pub(super) struct Counted {
-    socket: TcpStream,
-    left: Rc<Cell<u64>>,
-}
-
-impl Counted {
-    fn count(&self, written: &Poll<io::Result<usize>>) {
-        if let Poll::Ready(Ok(bytes)) = written {
-            self.left.set(self.left.get() + *bytes as u64);
-        }
-    }
-}
-
-impl AsyncRead for Counted {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Counted {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.socket).poll_write(cx, buf);
-        self.count(&written);
-        written
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.socket).poll_write_vectored(cx, bufs);
-        self.count(&written);
-        written
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.socket.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(cx)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -211,7 +182,7 @@ mod tests {
     fn connector() -> Connector {
         let config = Config::from_raw(Raw::defaults()).unwrap().upstream;
         let (tls, _) = super::super::client_config(None).unwrap();
-        Connector::new(&config.origin, tls, config.deadlines)
+        Connector::new(&config, tls)
     }
 
     async fn error(connector: &Connector) -> Error {
@@ -224,6 +195,37 @@ mod tests {
         connector.host = "no\0name".to_owned(); // refused before any name server is asked
         let error = error(&connector).await;
         assert_eq!((error.kind, error.sent), (Kind::ResolveFailed, Sent::No));
+    }
+
+    #[test]
+    fn a_name_that_changes_from_a_public_or_listed_address_to_a_private_one_is_refused() {
+        let addresses = |ips: &[&str]| -> Vec<SocketAddr> {
+            ips.iter().map(|ip| SocketAddr::new(ip.parse().unwrap(), 443)).collect()
+        };
+        let mut connector = connector();
+        connector.allow_private = vec!["10.1.0.0/16".parse().unwrap()];
+        for good in [addresses(&["8.8.8.8", "2606:4700::1111"]), addresses(&["10.1.2.3"])] {
+            assert_eq!(connector.permitted(good.clone()).unwrap(), good);
+        }
+        let error = connector.permitted(addresses(&["10.2.0.1", "169.254.169.254"])).unwrap_err();
+        assert_eq!((error.kind, error.sent), (Kind::AddressRefused, Sent::No));
+        for named in ["10.2.0.1 is not public", "169.254.169.254 is a cloud's metadata service"] {
+            assert!(error.cause.contains(named), "{error}");
+        }
+        let mixed = addresses(&["127.0.0.1", "8.8.8.8", "::1"]);
+        assert_eq!(connector.permitted(mixed).unwrap(), addresses(&["8.8.8.8"]));
+    }
+
+    #[tokio::test]
+    async fn an_origin_that_is_itself_a_private_address_is_refused_before_a_connection() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut connector = connector();
+        connector.host = "127.0.0.1".to_owned();
+        connector.port = listener.local_addr().unwrap().port();
+        let error = error(&connector).await;
+        assert_eq!((error.kind, error.sent), (Kind::AddressRefused, Sent::No));
+        listener.set_nonblocking(true).unwrap();
+        assert_eq!(listener.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
     }
 
     #[tokio::test(start_paused = true)]

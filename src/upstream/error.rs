@@ -22,6 +22,8 @@ pub enum Kind {
     ResolveFailed,
     /// The lookup took too long.
     ResolveTimeout,
+    /// No address is one that may be connected to.
+    AddressRefused,
     /// Every address refused the connection.
     ConnectRefused,
     /// No address could be connected to, for another reason.

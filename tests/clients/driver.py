@@ -488,6 +488,7 @@ class Proxy(Process):
             "--ca-file": str(sandbox.ca_file),
             "--credentials": str(sandbox.directory),
             "--log-level": "trace",
+            "--set": "upstream.allow_private=127.0.0.0/8,::1",
         }
         flags = [word for flag in settings.items() for word in flag]
         super().__init__(directory, [binary, "run", *flags])

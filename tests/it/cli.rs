@@ -141,6 +141,7 @@ fn the_sandbox_runs_by_itself_and_run_uses_what_it_writes() {
         .arg("run")
         .env("INNOPAAS_PROXY_CONFIG", file.path())
         .env("INNOPAAS_PROXY_UPSTREAM__ORIGIN", origin)
+        .env("INNOPAAS_PROXY_UPSTREAM__ALLOW_PRIVATE", "127.0.0.0/8,::1")
         .env("INNOPAAS_PROXY_UPSTREAM__CA_FILE", directory.path().join("ca.pem"))
         .env("INNOPAAS_PROXY_CREDENTIALS__DIRECTORY", directory.path())
         .env("INNOPAAS_PROXY_CREDENTIALS__POLL", "50ms");

@@ -22,6 +22,7 @@ mod credentials;
 mod documents;
 mod failures;
 mod greedy;
+mod hostile_upstream;
 mod life;
 mod listen;
 mod peers;

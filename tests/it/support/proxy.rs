@@ -13,6 +13,9 @@ use serde_json::Value;
 
 use super::{Answer, Call, Mount, PATIENCE, RawUpstream, canary, eventually};
 
+/// Upstreams of tests are on loopback, where none may be unless somebody says so.
+pub(crate) const ALLOW_LOOPBACK: &str = "upstream.allow_private=127.0.0.0/8,::1/128";
+
 /// A proxy to be started.
 pub(crate) struct Setup {
     settings: Vec<String>,
@@ -81,6 +84,9 @@ impl Setup {
         // The flag would beat the test's own word.
         if !self.settings.iter().any(|setting| setting.starts_with("listen.address=")) {
             command.args(["--listen", "127.0.0.1:0"]);
+        }
+        if !self.settings.iter().any(|setting| setting.starts_with("upstream.allow_private=")) {
+            command.args(["--set", ALLOW_LOOPBACK]);
         }
         for setting in &self.settings {
             command.args(["--set", setting]);
