@@ -30,6 +30,7 @@ use request_id::RequestIds;
 use send::Upstream;
 
 pub mod admit;
+mod answer;
 mod body;
 mod caller;
 pub mod content_type;

@@ -5,10 +5,11 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{Response, StatusCode, Version};
 use serde_json::json;
 
+use super::answer::Answer;
 use super::body::AnswerBody;
 use super::echo::SearchedBody;
 use super::headers::strip_answer;
-use super::reject::{Answer, Reject};
+use super::reject::Reject;
 use super::request_id::X_REQUEST_ID;
 use crate::server::Linger;
 use crate::telemetry::access::AccessRecord;
