@@ -3,13 +3,10 @@
 //! Invariant: what is connected to was looked up for this connection and judged after that lookup,
 //! so a name whose answer changes (DNS rebinding) gains nothing by it.
 
-use std::cell::Cell;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -18,7 +15,6 @@ use ipnet::IpNet;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
@@ -27,6 +23,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::address::{Verdict, judge};
 use super::error::{Error, Kind};
+use super::wire::{Wire, WireEnd};
 use crate::config::{self, Deadlines};
 
 /// Opens connections to the one origin.
@@ -45,8 +42,8 @@ pub(super) struct Connector {
 /// Bytes that the kernel may hold without having sent them.
 const UNSENT: u32 = 128 * 1024;
 
-/// A TLS connection that counts what leaves.
-pub(super) type Stream = TlsStream<Counted>;
+/// A TLS connection.
+pub(super) type Stream = TlsStream<WireEnd>;
 
 impl Connector {
     pub(super) fn new(config: &config::Upstream, tls: Arc<ClientConfig>) -> Self {
@@ -63,23 +60,22 @@ impl Connector {
         }
     }
 
-    /// A new connection, and the count of bytes that left on it.
-    pub(super) async fn connect(&self) -> Result<(Stream, Rc<Cell<u64>>), Error> {
+    /// A new connection, and what is known of it below TLS.
+    pub(super) async fn connect(&self) -> Result<(Stream, Rc<Wire>), Error> {
         let addresses = self.permitted(self.resolve().await?)?;
         let socket = self.open(addresses).await?;
         // A request is written whole; waiting for more would only delay it. And what the kernel
         // still holds of an upload must be little: the answer's deadline begins at its last byte.
         let _ = socket.set_nodelay(true);
         let _ = SockRef::from(&socket).set_tcp_notsent_lowat(UNSENT);
-        let left = Rc::new(Cell::new(0));
-        let counted = Counted { socket, left: Rc::clone(&left) };
-        let handshake = self.tls.connect(self.server_name.clone(), counted);
+        let (wire, end) = Wire::new(socket);
+        let handshake = self.tls.connect(self.server_name.clone(), end);
         match timeout(self.deadlines.tls_handshake, handshake).await {
             Ok(Ok(stream)) => {
-                let (socket, tls) = stream.get_ref();
-                let peer = socket.socket.peer_addr().ok();
+                let (_, tls) = stream.get_ref();
+                let peer = wire.peer();
                 tracing::debug!(?peer, version = ?tls.protocol_version(), "connected to InnoPaaS");
-                Ok((stream, left))
+                Ok((stream, wire))
             }
             Ok(Err(error)) if is_about_the_certificate(&error) => {
                 Err(Error::unsent(Kind::CertificateRefused, error))
@@ -174,66 +170,6 @@ async fn race(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
             },
             () = sleep(HEAD_START), if rest.len() > 0 => {}
         }
-    }
-}
-
-/// A socket that counts the bytes it gave to the kernel: whether a request may have left is known,
-/// not guessed. It stands below TLS, so that a record that was written in part counts.
-#[derive(Debug)]
-pub(super) struct Counted {
-    socket: TcpStream,
-    left: Rc<Cell<u64>>,
-}
-
-impl Counted {
-    fn count(&self, written: &Poll<io::Result<usize>>) {
-        if let Poll::Ready(Ok(bytes)) = written {
-            self.left.set(self.left.get() + *bytes as u64);
-        }
-    }
-}
-
-impl AsyncRead for Counted {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Counted {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.socket).poll_write(cx, buf);
-        self.count(&written);
-        written
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.socket).poll_write_vectored(cx, bufs);
-        self.count(&written);
-        written
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.socket.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(cx)
     }
 }
 

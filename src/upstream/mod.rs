@@ -4,7 +4,7 @@
 //! not one byte of it left; nothing is shared between workers. What a request says is none of
 //! this module's business.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::fmt;
 use std::pin::pin;
 use std::rc::{Rc, Weak};
@@ -26,6 +26,7 @@ use crate::telemetry::code::Sent;
 use crate::telemetry::metrics::WorkerMetrics;
 use connect::Connector;
 use pool::Pool;
+use wire::Wire;
 
 pub use body::{Broken, RequestBody, ResponseBody};
 pub use error::{BodyFault, Error, Kind};
@@ -37,6 +38,7 @@ mod connect;
 mod error;
 mod pool;
 mod tls;
+mod wire;
 
 /// One worker's way to the origin.
 pub struct Client {
@@ -44,6 +46,8 @@ pub struct Client {
     host: HeaderValue,
     http: http1::Builder,
     deadlines: config::Deadlines,
+    /// Bytes that may come before the head of an answer is complete.
+    before_head: u64,
     pool: RefCell<Pool>,
     pooled: Notify,
     /// Drives the connections. Ends them when the client is dropped.
@@ -55,8 +59,7 @@ pub struct Client {
 #[derive(Debug)]
 struct Connection {
     sender: SendRequest<RequestBody>,
-    /// Bytes that left on it.
-    left: Rc<Cell<u64>>,
+    wire: Rc<Wire>,
     task: AbortHandle,
 }
 
@@ -76,6 +79,8 @@ impl Client {
         tls: Arc<ClientConfig>,
         metrics: Arc<WorkerMetrics>,
     ) -> Rc<Self> {
+        /// For provisional answers, and what is read ahead of the body. In bytes.
+        const BESIDE_THE_HEAD: u64 = 512 * 1024;
         let mut http = http1::Builder::new();
         http.max_header_size(limits.head_size)
             .max_buf_size(limits.head_size.max(64 * 1024))
@@ -85,6 +90,7 @@ impl Client {
             host: config.origin.host_header().clone(),
             http,
             deadlines: config.deadlines,
+            before_head: BESIDE_THE_HEAD + 2 * limits.head_size as u64,
             pool: RefCell::new(Pool::new(config.pool_idle, config.pool_max_idle)),
             pooled: Notify::new(),
             tasks: RefCell::new(JoinSet::new()),
@@ -144,7 +150,7 @@ impl Client {
     }
 
     async fn connect(&self) -> Result<Connection, Error> {
-        let (stream, left) = self.connector.connect().await?;
+        let (stream, wire) = self.connector.connect().await?;
         let (sender, connection) = self
             .http
             .handshake(TokioIo::new(stream))
@@ -158,7 +164,7 @@ impl Client {
             // Whoever waits for the answer learns of the error; an unused connection may end.
             let _ = connection.await;
         });
-        Ok(Connection { sender, left, task })
+        Ok(Connection { sender, wire, task })
     }
 
     async fn exchange(
@@ -167,7 +173,8 @@ impl Client {
         request: Request<RequestBody>,
     ) -> Result<Response<ResponseBody>, Failed> {
         let transfer = request.body().transfer();
-        let before = connection.left.get();
+        let before = connection.wire.left();
+        connection.wire.head_is_due(self.before_head);
         transfer.started();
         let mut answer = pin!(connection.sender.try_send_request(request));
         let mut timer = pin!(sleep_until(transfer.look_at(&self.deadlines).into()));
@@ -187,6 +194,7 @@ impl Client {
         };
         match result {
             Ok(response) => {
+                connection.wire.head_is_here();
                 if let Err(why) = judge(&response) {
                     let sent = connection.sent_since(before);
                     return Err(Failed::Error(Error::new(Kind::ResponseInvalid, sent, why)));
@@ -197,7 +205,7 @@ impl Client {
             }
             Err(mut error) => Err(match error.take_message() {
                 Some(request) => Failed::Unsent(Box::new(request)),
-                None => Failed::Error(explain(&error, &transfer, connection.sent_since(before))),
+                None => Failed::Error(explain(&error, &transfer, &connection, before)),
             }),
         }
     }
@@ -234,16 +242,19 @@ fn judge<B>(answer: &Response<B>) -> Result<(), &'static str> {
 fn explain(
     error: &TrySendError<Request<RequestBody>>,
     transfer: &body::Transfer,
-    sent: Sent,
+    connection: &Connection,
+    before: u64,
 ) -> Error {
     let error = error.error();
     let kind = match transfer.fault() {
         Some(fault) => Kind::Body(fault),
-        None if error.is_parse_too_large() => Kind::ResponseTooLarge,
+        None if error.is_parse_too_large() || connection.wire.is_flooded() => {
+            Kind::ResponseTooLarge
+        }
         None if error.is_parse() => Kind::ResponseInvalid,
         None => Kind::Closed,
     };
-    Error::new(kind, sent, Chain(error))
+    Error::new(kind, connection.sent_since(before), Chain(error))
 }
 
 /// An error with its causes.
@@ -264,12 +275,17 @@ impl Connection {
         self.sender.is_ready()
     }
 
+    /// Whether something came that no call asked for, or the end.
+    fn has_surplus(&self) -> bool {
+        !self.wire.is_quiet()
+    }
+
     fn is_closed(&self) -> bool {
         self.sender.is_closed()
     }
 
     fn sent_since(&self, before: u64) -> Sent {
-        if self.left.get() == before { Sent::No } else { Sent::Maybe }
+        if self.wire.left() == before { Sent::No } else { Sent::Maybe }
     }
 }
 

@@ -23,13 +23,19 @@ impl Pool {
         Self { unused: Vec::new(), idle, capacity }
     }
 
-    /// A connection that was open and at rest when last looked at.
+    /// A connection that is open and at rest. One on which something came unasked is closed: it
+    /// would be taken for the answer to the next call.
     pub(super) fn take(&mut self) -> Option<Connection> {
         let now = Instant::now();
-        let index = self.unused.iter().rposition(|unused| {
-            now.duration_since(unused.since) < self.idle && unused.connection.is_ready()
-        })?;
-        Some(self.unused.remove(index).connection)
+        loop {
+            let index = self.unused.iter().rposition(|unused| {
+                now.duration_since(unused.since) < self.idle && unused.connection.is_ready()
+            })?;
+            let connection = self.unused.remove(index).connection;
+            if !connection.has_surplus() {
+                return Some(connection);
+            }
+        }
     }
 
     /// Keeps a connection, if there is room; whether it did.

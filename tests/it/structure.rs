@@ -74,6 +74,7 @@ fn deciding_code_reads_no_clock_environment_or_file() {
         "proxy/headers.rs",
         "proxy/inject.rs",
         "proxy/reject.rs",
+        "upstream/address.rs",
         "config/validate.rs",
         "config/value.rs",
         "config/raw.rs",
