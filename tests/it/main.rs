@@ -21,6 +21,8 @@ mod content_types;
 mod credentials;
 mod documents;
 mod failures;
+mod hostile_upstream;
+mod identity;
 mod life;
 mod peers;
 mod streaming;
