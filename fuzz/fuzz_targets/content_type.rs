@@ -57,12 +57,13 @@ fn is_json(judged: &Result<Content, Refused>, headers: &HeaderMap, replaced: &[&
             assert!(media.is_empty() || named(JSON) || named(replaced), "passes as JSON");
         }
         Ok(Content::Multipart(_)) => panic!("multipart beside the upload"),
+        Ok(Content::AsItCame { .. }) => panic!("passes unjudged"),
         // This is shown to the caller and in the log, so it must be a media type and no more.
         Err(Refused::NotJson(shown)) => {
             assert!(shown.contains('/') && shown.bytes().all(|byte| byte.is_ascii_graphic()));
             assert!(!shown.contains([';', '"', ',']));
         }
-        Err(Refused::Charset | Refused::Malformed) => {}
+        Err(Refused::Charset | Refused::Malformed | Refused::Several) => {}
         Err(Refused::NotMultipart | Refused::NoBoundary) => panic!("speaks of an upload"),
     }
 }
@@ -77,7 +78,10 @@ fn is_multipart(judged: &Result<Content, Refused>, headers: &HeaderMap) {
             assert_eq!(text.split("boundary=").count().min(2), 2, "no boundary");
         }
         Ok(Content::Json) => panic!("JSON passes as an upload"),
-        Err(Refused::NotMultipart | Refused::NoBoundary | Refused::Malformed) => {}
+        Ok(Content::AsItCame { .. }) => panic!("passes unjudged"),
+        Err(
+            Refused::NotMultipart | Refused::NoBoundary | Refused::Malformed | Refused::Several,
+        ) => {}
         Err(Refused::NotJson(_) | Refused::Charset) => panic!("speaks of JSON"),
     }
 }

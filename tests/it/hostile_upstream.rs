@@ -3,8 +3,7 @@
 
 use std::io::{Read, Write};
 use std::net::SocketAddr;
-use std::sync::mpsc;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -51,6 +50,7 @@ const INVALID: Wanted = Problem("response_invalid");
 const TOO_LARGE: Wanted = Problem("response_too_large");
 const CLOSED: Wanted = Problem("upstream_closed");
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     let mut add = |class, then, wanted: &Wanted, bytes: &str| {
@@ -381,9 +381,8 @@ fn judge(case: &Case, seen: Option<StrictAnswer>) -> Result<(), String> {
         (Whole(status, body), Some(answer)) => {
             proxy_status == 0 && (answer.status, &answer.body[..]) == (*status, body.as_bytes())
         }
-        (Cut, None) => true,
         (Cut, Some(_)) => code.as_deref() == Some("upstream_closed"),
-        (WellFormed, _) => true,
+        (Cut, None) | (WellFormed, _) => true,
         (Problem(_) | Whole(..), None) => false,
     };
     if right { Ok(()) } else { Err(shown.chars().take(400).collect()) }
@@ -431,12 +430,18 @@ fn whatever_the_upstream_sends_the_caller_reads_well_formed_http_and_the_next_ca
                     case.class, case.then, case.wanted
                 ));
             }
+            if case.then != Wait {
+                // Else the next call could leave just before the end of the connection is heard of.
+                eventually("the connection is gone", || {
+                    proxy.metric("innopaas_proxy_upstream_connections") == 0
+                });
+            }
             let next = ask(proxy.listen, "GET", &format!("/api/next-{number}"), version).unwrap();
-            assert_eq!(next.body, format!("next-{number}").as_bytes(), "after {:?}", case.class);
+            let body = String::from_utf8_lossy(&next.body);
+            assert_eq!(body, format!("next-{number}"), "after {}", case.class);
         }
     }
     assert!(wrong.is_empty(), "{} are wrong:\n{}", wrong.len(), wrong.join("\n"));
-    println!("{} cases", all.len());
 }
 
 #[test]
@@ -542,21 +547,16 @@ fn a_head_that_drips_without_end_has_a_deadline_and_holds_up_nobody_else() {
 /// As fast as the upstream can write; the bound is one of bytes.
 #[test]
 fn provisional_answers_without_end_are_cut_off() {
-    let written = Arc::new(Mutex::new(0_usize));
-    let counted = Arc::clone(&written);
     let upstream = RawUpstream::start(move |_, mut tls| {
         read_request(&mut tls).unwrap();
         let flood = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n".repeat(300);
-        while tls.write_all(flood.as_bytes()).and_then(|()| tls.flush()).is_ok() {
-            *counted.lock().unwrap() += flood.len();
-        }
+        while tls.write_all(flood.as_bytes()).and_then(|()| tls.flush()).is_ok() {}
     });
     let proxy = Setup::new().start_before_raw(&upstream);
     proxy.call(Call::sms()).assert_problem(502, "response_too_large", "maybe");
     eventually("the connection is gone", || {
         proxy.metric("innopaas_proxy_upstream_connections") == 0
     });
-    drop(written);
 }
 
 #[test]

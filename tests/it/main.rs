@@ -23,6 +23,7 @@ mod documents;
 mod failures;
 mod greedy;
 mod hostile_upstream;
+mod identity;
 mod life;
 mod listen;
 mod peers;

@@ -35,6 +35,8 @@ impl RawUpstream {
                 let number = counter.fetch_add(1, Ordering::SeqCst);
                 let stream = stream.unwrap();
                 stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                // What is written is to be there when the writing is over.
+                stream.set_nodelay(true).unwrap();
                 thread::spawn(move || {
                     let tls = ServerConnection::new(config).unwrap();
                     serve(number, StreamOwned::new(tls, stream));
