@@ -46,6 +46,9 @@ mod respond;
 mod send;
 mod target;
 
+#[cfg(fuzzing)]
+pub use echo::mask;
+
 /// Said while nothing is wrong with the files and nothing was read either.
 const NOT_READ_YET: &str = "files that were written one by one must stand still from one look to \
                             the next (credentials.poll) before they are used";
