@@ -6,7 +6,7 @@
 
 use http::header::{self, HeaderMap};
 use http::request::Parts;
-use http::uri::PathAndQuery;
+use http::uri::{PathAndQuery, Scheme};
 use http::{Method, Version};
 use http_body::Body;
 
@@ -48,6 +48,9 @@ pub fn admit(head: Parts, body: &impl Body, policy: &Policy) -> Result<Admitted,
     let target = match (uri.authority(), uri.path_and_query()) {
         (Some(authority), Some(target)) if uri.scheme().is_some() => {
             // RFC 9112, section 3.2.2: the absolute form beats `Host`, and is reduced.
+            if uri.scheme() != Some(&Scheme::HTTP) && uri.scheme() != Some(&Scheme::HTTPS) {
+                return Err(Reject::Target("its scheme is neither http nor https"));
+            }
             if let One::Several = one(&headers, &header::HOST) {
                 return Err(Reject::HostInvalid("there are several"));
             }
@@ -240,7 +243,15 @@ mod tests {
     #[test]
     fn targets_that_are_no_path_are_refused() {
         let host = [("host", "localhost")];
-        for target in ["*", "//evil.example/x", "localhost:80", "/api/ü", "/api/../x"] {
+        for target in [
+            "*",
+            "//evil.example/x",
+            "localhost:80",
+            "/api/ü",
+            "/api/../x",
+            "ftp://localhost/api/x",
+            "://localhost/api/x",
+        ] {
             assert_eq!(admit_get(target, &host).err().unwrap(), Code::TargetRefused, "{target}");
         }
         for method in ["CONNECT", "TRACE"] {
