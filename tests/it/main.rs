@@ -21,6 +21,7 @@ mod content_types;
 mod credentials;
 mod documents;
 mod failures;
+mod hostile;
 mod life;
 mod peers;
 mod streaming;

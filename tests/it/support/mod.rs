@@ -5,6 +5,7 @@ pub(crate) mod canary;
 pub(crate) mod mount;
 pub(crate) mod proxy;
 pub(crate) mod raw_upstream;
+pub(crate) mod strict_request;
 
 pub(crate) use call::{Answer, Call, raw};
 pub(crate) use mount::Mount;
