@@ -4,9 +4,9 @@
 //! who wants it, and whether it may. What policy forbids, and nothing else, is only noted where the
 //! policy is to observe.
 
-use http::header::{self, HeaderMap};
+use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
-use http::uri::PathAndQuery;
+use http::uri::{PathAndQuery, Scheme};
 use http::{Method, Version};
 use http_body::Body;
 
@@ -42,22 +42,27 @@ pub enum Length {
 /// `Reject`; nothing was sent then.
 pub fn admit(head: Parts, body: &impl Body, policy: &Policy) -> Result<Admitted, Reject> {
     let Parts { method, uri, version, headers, .. } = head;
-    if method == Method::CONNECT || method == Method::TRACE {
+    // In whatever case: methods are case-sensitive (RFC 9110, section 9.1), servers not always.
+    if ["CONNECT", "TRACE"].iter().any(|never| method.as_str().eq_ignore_ascii_case(never)) {
         return Err(Reject::Method);
     }
     let target = match (uri.authority(), uri.path_and_query()) {
         (Some(authority), Some(target)) if uri.scheme().is_some() => {
             // RFC 9112, section 3.2.2: the absolute form beats `Host`, and is reduced.
-            if let One::Several = one(&headers, &header::HOST) {
-                return Err(Reject::HostInvalid("there are several"));
+            if uri.scheme() != Some(&Scheme::HTTP) && uri.scheme() != Some(&Scheme::HTTPS) {
+                return Err(Reject::Target("its scheme is neither http nor https"));
             }
+            only_host(&headers, version)?;
             allowed(authority.as_str(), policy)?;
             // Read anew: behind `http://localhost#x` the path is empty and would be sent so, though
             // it looks like `/` until then.
             target.as_str().parse().map_err(|_| Reject::Target("it is not a path"))?
         }
         (None, Some(target)) => {
-            host(&headers, version, policy)?;
+            if let Some(host) = only_host(&headers, version)? {
+                let host = host.to_str().map_err(|_| Reject::HostInvalid("it is not ASCII"))?;
+                allowed(host, policy)?;
+            }
             target.clone()
         }
         (_, _) => return Err(Reject::Target("it is not a path")),
@@ -110,16 +115,13 @@ fn check_browser(headers: &HeaderMap) -> Result<(), Reject> {
     }
 }
 
-/// Exactly one `Host` (RFC 9112, section 3.2), naming this proxy. HTTP/1.0 may leave it out.
-fn host(headers: &HeaderMap, version: Version, policy: &Policy) -> Result<(), Reject> {
+/// Exactly one `Host` (RFC 9112, section 3.2). HTTP/1.0 may leave it out.
+fn only_host(headers: &HeaderMap, version: Version) -> Result<Option<&HeaderValue>, Reject> {
     match one(headers, &header::HOST) {
-        One::None if version == Version::HTTP_10 => Ok(()),
+        One::None if version == Version::HTTP_10 => Ok(None),
         One::None => Err(Reject::HostInvalid("it is missing")),
         One::Several => Err(Reject::HostInvalid("there are several")),
-        One::Value(value) => {
-            let value = value.to_str().map_err(|_| Reject::HostInvalid("it is not ASCII"))?;
-            allowed(value, policy)
-        }
+        One::Value(value) => Ok(Some(value)),
     }
 }
 
@@ -239,7 +241,8 @@ mod tests {
         assert_eq!(refused, Code::HostRefused);
         let policy = Policy { mode: Mode::Observe, ..policy() };
         for bare in ["http://localhost", "http://localhost#x"] {
-            let request = Request::get(bare).body(Empty::<Bytes>::new()).unwrap();
+            let request = Request::get(bare).header("host", "localhost");
+            let request = request.body(Empty::<Bytes>::new()).unwrap();
             let (head, body) = request.into_parts();
             let admitted = admit(head, &body, &policy).map_err(|reject| reject.code()).unwrap();
             assert_eq!(http::Uri::from(admitted.target).to_string(), "/", "{bare}");
@@ -249,7 +252,15 @@ mod tests {
     #[test]
     fn targets_that_are_no_path_are_refused() {
         let host = [("host", "localhost")];
-        for target in ["*", "//evil.example/x", "localhost:80", "/api/ü", "/api/../x"] {
+        for target in [
+            "*",
+            "//evil.example/x",
+            "localhost:80",
+            "/api/ü",
+            "/api/../x",
+            "ftp://localhost/api/x",
+            "://localhost/api/x",
+        ] {
             assert_eq!(admit_get(target, &host).err().unwrap(), Code::TargetRefused, "{target}");
         }
         for method in ["CONNECT", "TRACE"] {
@@ -329,7 +340,7 @@ mod tests {
         assert_eq!(observed("/api/otp/v3", json), Ok((Some(Code::PolicyRefused), Content::Json)));
         let (code, content) = observed("/api/sms/x", "text/plain").unwrap();
         assert_eq!(code, Some(Code::ContentTypeRefused));
-        let value = Some(http::HeaderValue::from_static("text/plain"));
+        let value = Some(HeaderValue::from_static("text/plain"));
         assert_eq!(content, Content::AsItCame { value, upload: false });
         assert_eq!(observed("/api/../x", json).err(), Some(Code::TargetRefused));
     }

@@ -48,7 +48,8 @@ pub(super) fn refuse(reject: &Reject, mut record: AccessRecord) -> Response<Answ
 
 /// The same, as bytes, for what never became a request.
 pub(super) fn refuse_unread(reject: &Reject, request_id: &HeaderValue) -> Bytes {
-    let (head, body) = problem(reject, request_id).into_parts();
+    let (mut head, body) = problem(reject, request_id).into_parts();
+    head.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     let mut bytes = format!("HTTP/1.1 {}\r\n", head.status).into_bytes();
     for (name, value) in &head.headers {
         bytes.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());

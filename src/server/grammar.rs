@@ -180,6 +180,11 @@ impl Grammar {
                 (_, line) => self.head.field(line)?,
             }
         }
+        if self.section.lines == 0
+            && bytes.get(self.section.line).copied().is_some_and(begins_no_line)
+        {
+            return Err(REQUEST_LINE);
+        }
         if bytes.len() > self.head_size {
             let in_target = self.section.lines == 0;
             return Err(if in_target { Fault::TargetTooLong } else { Fault::HeadTooLarge });
@@ -191,6 +196,7 @@ impl Grammar {
     fn trailers(&mut self, bytes: &[u8]) -> Result<Option<usize>, Fault> {
         while let Some(range) = self.section.next_line(bytes) {
             match line_at(bytes, range) {
+                Some([]) if self.section.line > self.head_size => return Err(Fault::Body),
                 Some([]) => return Ok(Some(self.section.line)),
                 Some(line) if self.section.lines <= self.header_count => {
                     field(line).map_err(|_| Fault::Body)?;
@@ -203,6 +209,14 @@ impl Grammar {
 }
 
 const LINE_END: &str = "a line ends with LF alone";
+const REQUEST_LINE: Fault =
+    Fault::Malformed("the first line is not a method, a target and a version");
+
+/// TLS and other binary protocols may have no LF for long: their peers would wait for us as long
+/// as we for them.
+fn begins_no_line(byte: u8) -> bool {
+    !is(TOKEN, byte) && byte != b'\r'
+}
 
 impl Section {
     /// Where the next complete line is, without its LF.
@@ -227,7 +241,6 @@ fn line_at(bytes: &[u8], range: Range<usize>) -> Option<&[u8]> {
 
 /// `POST /path HTTP/1.1` (RFC 9112, section 3). Whether it is HTTP/1.0.
 fn request_line(line: &[u8]) -> Result<bool, Fault> {
-    const FORM: Fault = Fault::Malformed("the first line is not a method, a target and a version");
     if line == b"PRI * HTTP/2.0" {
         return Err(Fault::Http2);
     }
@@ -235,10 +248,10 @@ fn request_line(line: &[u8]) -> Result<bool, Fault> {
     let (Some(method), Some(target), Some(version), None) =
         (parts.next(), parts.next(), parts.next(), parts.next())
     else {
-        return Err(FORM);
+        return Err(REQUEST_LINE);
     };
     if method.is_empty() || !are(TOKEN, method) {
-        return Err(FORM);
+        return Err(REQUEST_LINE);
     }
     check_target(target)?;
     match version {
@@ -249,7 +262,7 @@ fn request_line(line: &[u8]) -> Result<bool, Fault> {
         {
             Err(Fault::Version)
         }
-        _ => Err(FORM),
+        _ => Err(REQUEST_LINE),
     }
 }
 
@@ -553,8 +566,11 @@ mod tests {
             let request = format!("PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n{body}");
             assert_eq!(judge(request.as_bytes()), Err(Fault::Body), "{body:?}");
         }
-        let long = format!("2;{}", "x".repeat(CHUNK_LINE));
-        let request = format!("PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n{long}");
-        assert_eq!(judge(request.as_bytes()), Err(Fault::Body));
+        let long_extension = format!("2;{}", "x".repeat(CHUNK_LINE));
+        let long_trailer = format!("0\r\nX: {}\r\n\r\n", "x".repeat(1024));
+        for body in [long_extension, long_trailer] {
+            let request = format!("PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n{body}");
+            assert_eq!(judge(request.as_bytes()), Err(Fault::Body));
+        }
     }
 }

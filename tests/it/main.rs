@@ -22,6 +22,7 @@ mod credentials;
 mod documents;
 mod failures;
 mod greedy;
+mod hostile;
 mod hostile_upstream;
 mod identity;
 mod life;

@@ -6,6 +6,7 @@ pub(crate) mod mount;
 pub(crate) mod proxy;
 pub(crate) mod raw_upstream;
 pub(crate) mod strict_answer;
+pub(crate) mod strict_request;
 
 pub(crate) use call::{Answer, Call, raw};
 pub(crate) use mount::Mount;
