@@ -102,8 +102,9 @@ fn failed(error: &dyn std::error::Error) -> u8 {
     EXIT_FAILED
 }
 
-/// A panic's message can hold whatever was being worked on; its place cannot.
-fn hide_panic_messages() {
+/// Tells where something panicked and not what it said: a panic's message can hold whatever was
+/// being worked on.
+pub fn hide_panic_messages() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         let thread = std::thread::current();

@@ -98,3 +98,27 @@ impl Store {
         news
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_debug_shows_a_secret() {
+        let secret = |text: &str| Secret::from_file_content(text.as_bytes()).unwrap();
+        let store = Store::default();
+        store.publish((secret("canary-key"), secret("canary-token")), SystemTime::UNIX_EPOCH);
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("tokens");
+        std::fs::write(&file, "canary-caller\n").unwrap();
+        let problem = Problem::Malformed(file.clone(), crate::secret::Malformed::Empty);
+        let mut raw = crate::config::Raw::defaults();
+        raw.assignment("--set", &format!("listen.caller_token_file={}", file.display()));
+        let listen = crate::config::Config::from_raw(raw).unwrap().listen;
+        let tokens = Callers::load(&listen, std::time::Duration::ZERO).unwrap().tokens().unwrap();
+        let shown =
+            format!("{store:?} {:?} {:?} {problem:?} {tokens:?}", store.current(), store.report());
+        assert!(shown.contains("generation: 1") && shown.contains("Secret(13 bytes)"), "{shown}");
+        assert!(!shown.contains("canary"), "{shown}");
+    }
+}

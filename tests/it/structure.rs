@@ -66,6 +66,23 @@ fn secrets_are_exposed_and_requests_sent_in_one_place_each() {
     }
 }
 
+/// These hold a head, with or without the pair in it: what cannot be printed is not printed.
+#[test]
+fn what_holds_a_head_has_no_debug() {
+    for (file, name) in [
+        ("proxy/admit.rs", "Admitted"),
+        ("proxy/headers.rs", "Stripped"),
+        ("proxy/inject.rs", "Authenticated"),
+        ("proxy/body.rs", "AnswerBody"),
+        ("telemetry/access.rs", "AccessRecord"),
+    ] {
+        let text = fs::read_to_string(source().join(file)).unwrap();
+        let (before, _) = text.split_once(&format!("pub struct {name}")).expect(name);
+        let attributes = before.rsplit("\n\n").next().unwrap();
+        assert!(!attributes.contains("Debug") && !text.contains(&format!("Debug for {name}")));
+    }
+}
+
 #[test]
 fn deciding_code_reads_no_clock_environment_or_file() {
     let deciding = [

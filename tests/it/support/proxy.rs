@@ -147,7 +147,7 @@ impl Proxy {
     }
 
     pub(crate) fn pid(&self) -> u32 {
-        self.process.child.id()
+        self.process.pid()
     }
 
     /// Everything written so far.
@@ -211,6 +211,10 @@ fn look(address: SocketAddr, path: &str) -> Vec<u8> {
 }
 
 impl Process {
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn start(mut command: Command) -> Self {
         let mut child =
             command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary");
