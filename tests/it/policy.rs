@@ -1,6 +1,9 @@
 //! What may be called, and what is only observed.
 
-use crate::support::{Call, Setup, eventually};
+use std::sync::mpsc;
+
+use crate::support::raw_upstream::{answer, read_request};
+use crate::support::{Call, RawUpstream, SMS, Setup, eventually};
 
 #[test]
 fn what_the_list_does_not_name_is_refused_and_nothing_is_sent() {
@@ -23,15 +26,27 @@ fn what_the_list_does_not_name_is_refused_and_nothing_is_sent() {
 
 #[test]
 fn an_observing_policy_lets_pass_and_tells_what_it_would_have_refused() {
-    let (proxy, sandbox) =
-        Setup::new().set("policy.mode=observe").set("policy.allow=POST /api/otp/**").start();
-    sandbox.act(innopaas_proxy::sandbox::Act::Echo, None);
-    let call = || Call::sms().header("content-type", "text/plain");
-    assert_eq!(proxy.call(call()).status, 200);
+    let (sent, received) = mpsc::channel();
+    let upstream = RawUpstream::start(move |_, mut tls| {
+        while let Some(request) = read_request(&mut tls) {
+            sent.send(request).unwrap();
+            answer(&mut tls, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}");
+        }
+    });
+    let proxy = Setup::new()
+        .set("policy.mode=observe")
+        .set("policy.allow=POST /api/otp/**")
+        .start_before_raw(&upstream);
+    let call = |path| Call::post(path, "{}").header("content-type", "text/plain");
+    assert_eq!(proxy.call(call(SMS)).status, 200);
     let record = proxy.record();
-    assert_eq!((&record["would_refuse"], &record["code"]), (&"policy_refused".into(), &().into()));
-    let listed = Call::post("/api/otp/v3", "{}").header("content-type", "text/plain");
-    assert_eq!(proxy.call(listed).status, 200);
+    assert_eq!(record["would_refuse"], "policy_refused");
+    assert!(record["code"].is_null());
+    assert_eq!(proxy.call(call("/api/otp/v3")).status, 200);
+    for request in received.iter().take(2) {
+        // Refused it would be, not changed: what is observed is what InnoPaaS would have got.
+        assert!(request.contains("\r\ncontent-type: text/plain\r\n"), "{request}");
+    }
     let counted =
         |code| proxy.metric(&format!("innopaas_proxy_observed_refusals_total{{code=\"{code}\"}}"));
     eventually("both are counted", || counted("content_type_refused") == 1);
