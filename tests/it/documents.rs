@@ -66,6 +66,33 @@ fn every_shipped_yaml_is_valid() {
 }
 
 #[test]
+fn every_shipped_container_is_locked_in() {
+    let mut containers = 0;
+    for entry in fs::read_dir("deploy/kubernetes").unwrap() {
+        let path = entry.unwrap().path();
+        let object: serde_yaml::Value =
+            serde_yaml::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+        let pod = match object["kind"].as_str() {
+            Some("Pod") => &object["spec"],
+            _ => &object["spec"]["template"]["spec"],
+        };
+        let name = path.display();
+        assert_eq!(pod["automountServiceAccountToken"], false, "{name}");
+        assert_eq!(pod["securityContext"]["runAsNonRoot"], true, "{name}");
+        assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault", "{name}");
+        let lists = [&pod["initContainers"], &pod["containers"]];
+        for container in lists.into_iter().filter_map(|list| list.as_sequence()).flatten() {
+            let context = &container["securityContext"];
+            assert_eq!(context["readOnlyRootFilesystem"], true, "{name}");
+            assert_eq!(context["allowPrivilegeEscalation"], false, "{name}");
+            assert_eq!(context["capabilities"]["drop"][0], "ALL", "{name}");
+            containers += 1;
+        }
+    }
+    assert!(containers >= 2);
+}
+
+#[test]
 fn the_reference_lists_every_setting_and_no_other() {
     let reference = document("docs/reference.md");
     for setting in ALL {
