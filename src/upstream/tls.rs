@@ -1,8 +1,8 @@
 //! Whom to trust: always verified, TLS 1.2 or later, one CA file or the platform's roots.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::{fmt, fs};
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -49,10 +49,11 @@ pub fn client_config(ca_file: Option<&Path>) -> Result<(Arc<ClientConfig>, Roots
 fn roots(ca_file: Option<&Path>) -> Result<(RootCertStore, Roots), TlsError> {
     let mut store = RootCertStore::empty();
     if let Some(path) = ca_file {
-        let unusable =
-            |error: &dyn fmt::Display| TlsError::CaFile(path.to_owned(), error.to_string());
-        for certificate in CertificateDer::pem_file_iter(path).map_err(|e| unusable(&e))? {
-            let certificate = certificate.map_err(|error| unusable(&error))?;
+        let unusable = |why: &dyn fmt::Display| TlsError::CaFile(path.to_owned(), why.to_string());
+        let content = fs::read(path).map_err(|error| unusable(&error))?;
+        for certificate in CertificateDer::pem_slice_iter(&content) {
+            // The reader's own words quote the line; if the wrong file is named, it may be a secret.
+            let certificate = certificate.map_err(|_| unusable(&"is no PEM"))?;
             store.add(certificate).map_err(|error| unusable(&error))?;
         }
         if store.is_empty() {
@@ -79,7 +80,7 @@ impl fmt::Display for TlsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::CaFile(path, why) => {
-                write!(f, "upstream.ca_file: {}: {why}; it must be a PEM file", path.display())
+                write!(f, "upstream.ca_file: {}: {why}; name a PEM file", path.display())
             }
             Self::NoCertificate(path) => {
                 write!(f, "upstream.ca_file: {}: has no certificate in it", path.display())

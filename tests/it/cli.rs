@@ -158,3 +158,14 @@ fn the_sandbox_runs_by_itself_and_run_uses_what_it_writes() {
         assert_eq!(process.wait(), 0);
     }
 }
+
+#[test]
+fn a_wrong_file_that_is_named_as_ca_file_is_not_quoted() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("authorization");
+    fs::write(&file, format!("-----BEGIN {}\n", canary::TOKEN)).unwrap();
+    let output = binary().args(["check", "--ca-file"]).arg(&file).output().unwrap();
+    assert_eq!(output.status.code(), Some(64));
+    canary::assert_absent("the problem with a CA file", &output.stderr);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("name a PEM file"));
+}
