@@ -7,9 +7,9 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use super::judge::Judge;
 use super::settings as s;
-use super::validate::{Judge, optional_path, socket_address};
-use super::value;
+use super::value::{self, optional_path, socket_address};
 
 /// The application's side.
 #[derive(Debug, Clone)]

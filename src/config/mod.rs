@@ -16,6 +16,7 @@ pub use raw::Raw;
 pub use value::Origin;
 
 mod error;
+mod judge;
 mod listen;
 mod locate;
 mod path;

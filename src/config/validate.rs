@@ -1,14 +1,15 @@
 //! Turns texts into a [`Config`], or into the list of everything that is wrong with them.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::error::{Place, Problem, Problems};
+use super::error::Problems;
+use super::judge::Judge;
 use super::listen::{ListenAddress, listen};
 use super::path::{PathPattern, Rule};
-use super::raw::{Raw, Written};
-use super::settings::{self as s, Setting};
+use super::raw::Raw;
+use super::settings as s;
 use super::value::{self, Origin};
 use super::{
     Admin, Config, Credentials, Deadlines, Drain, Guard, Limits, Log, LogFormat, Mode, Policy,
@@ -65,7 +66,7 @@ pub(super) fn validate(raw: Raw) -> Result<Config, Problems> {
 
 fn upstream(judge: &mut Judge) -> Option<Upstream> {
     let origin = judge.one(&s::UPSTREAM_ORIGIN, Origin::parse);
-    let ca_file = judge.one(&s::UPSTREAM_CA_FILE, optional_path);
+    let ca_file = judge.one(&s::UPSTREAM_CA_FILE, value::optional_path);
     let forward_request_id = judge.one(&s::UPSTREAM_FORWARD_REQUEST_ID, value::switch);
     let allow_private = judge.many(&s::UPSTREAM_ALLOW_PRIVATE, value::network);
     let resolve = judge.one(&s::UPSTREAM_RESOLVE, deadline);
@@ -143,7 +144,7 @@ fn limits(judge: &mut Judge) -> Option<Limits> {
 }
 
 fn admin(judge: &mut Judge) -> Option<Admin> {
-    let address = judge.one(&s::ADMIN_ADDRESS, socket_address);
+    let address = judge.one(&s::ADMIN_ADDRESS, value::socket_address);
     let ready_without_credentials = judge.one(&s::ADMIN_READY_WITHOUT_CREDENTIALS, value::switch);
     Some(Admin { address: address?, ready_without_credentials: ready_without_credentials? })
 }
@@ -163,60 +164,6 @@ fn log(judge: &mut Judge) -> Option<Log> {
     let level = judge.one(&s::LOG_LEVEL, log_level);
     let access = judge.one(&s::LOG_ACCESS, value::switch);
     Some(Log { format: format?, level: level?, access: access? })
-}
-
-/// Applies a parser to what was written and takes note of what is wrong.
-pub(super) struct Judge {
-    raw: Raw,
-}
-
-impl Judge {
-    pub(super) fn one<T>(
-        &mut self,
-        setting: &'static Setting,
-        parse: impl Fn(&str) -> Result<T, String>,
-    ) -> Option<T> {
-        let Written { values, place } = self.raw.written(setting);
-        match values.as_slice() {
-            [value] => self.take(setting, place, parse(value)),
-            _ => self.take(setting, place, Err("must be a single value".to_owned())),
-        }
-    }
-
-    pub(super) fn many<T>(
-        &mut self,
-        setting: &'static Setting,
-        parse: impl Fn(&str) -> Result<T, String>,
-    ) -> Option<Vec<T>> {
-        let Written { values, place } = self.raw.written(setting);
-        let parsed = values.iter().enumerate().map(|(index, value)| {
-            parse(value).map_err(|text| format!("entry {} {text}", index + 1))
-        });
-        let parsed = parsed.collect();
-        self.take(setting, place, parsed)
-    }
-
-    fn take<T>(
-        &mut self,
-        setting: &'static Setting,
-        place: Place,
-        parsed: Result<T, String>,
-    ) -> Option<T> {
-        parsed
-            .map_err(|text| {
-                self.raw.problems.push(Problem { place, path: setting.path.to_owned(), text });
-            })
-            .ok()
-    }
-
-    pub(super) fn problem(&mut self, setting: &'static Setting, text: &str) {
-        let place = self.raw.written(setting).place;
-        self.take::<()>(setting, place, Err(text.to_owned()));
-    }
-}
-
-pub(super) fn socket_address(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| "must be an address and a port, such as `127.0.0.1:7253`".to_owned())
 }
 
 fn deadline(text: &str) -> Result<Duration, String> {
@@ -239,11 +186,6 @@ fn head_size(text: &str) -> Result<usize, String> {
 
 fn path(text: &str) -> Result<PathBuf, String> {
     if text.is_empty() { Err("must be a path".to_owned()) } else { Ok(PathBuf::from(text)) }
-}
-
-#[expect(clippy::unnecessary_wraps, reason = "has the form of a parser; any text is a path")]
-pub(super) fn optional_path(text: &str) -> Result<Option<PathBuf>, String> {
-    Ok(if text.is_empty() { None } else { Some(PathBuf::from(text)) })
 }
 
 fn mode(text: &str) -> Result<Mode, String> {

@@ -3,7 +3,8 @@
 //! Every parser returns what is wrong as a text that never repeats the value.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -152,6 +153,15 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "https://{}", self.authority)
     }
+}
+
+pub(super) fn socket_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "must be an address and a port, such as `127.0.0.1:7253`".to_owned())
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "has the form of a parser; any text is a path")]
+pub(super) fn optional_path(text: &str) -> Result<Option<PathBuf>, String> {
+    Ok(if text.is_empty() { None } else { Some(PathBuf::from(text)) })
 }
 
 /// A host name or address as it may stand in `Host`, without port; lower case.

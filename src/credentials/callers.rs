@@ -7,7 +7,6 @@
 //! Connections that are open when the files change stay as they are.
 
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,19 +17,12 @@ use tokio::signal::unix::Signal;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
-use super::file::{self, Fault, FileStamp};
+use super::file::{self, FileStamp};
+use super::named::{Named, Unusable};
 use super::{identity, tokens};
 use crate::config::Listen;
-use crate::config::settings::{self as s, Setting};
+use crate::config::settings as s;
 use crate::secret::Secret;
-
-/// Why a file for callers is of no use. Names setting, file and remedy, never contents.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unusable {
-    setting: &'static str,
-    path: PathBuf,
-    why: String,
-}
 
 /// The tokens of which a call must show one, as they are in use now.
 #[derive(Debug, Clone)]
@@ -42,9 +34,6 @@ pub struct Callers {
     tls: Option<Source<ServerConfig>>,
     poll: Duration,
 }
-
-/// A file, and the setting that names it.
-pub(super) type Named = (&'static Setting, PathBuf);
 
 /// Files that make sense together, and what was made of them.
 struct Source<T> {
@@ -198,29 +187,6 @@ fn read_still<T>(files: &[Named], build: &Build<T>) -> Result<(Vec<FileStamp>, T
     }
     let moving = "changes faster than it can be read; let it stand still";
     Err(files.first().map_or_else(Unusable::nothing, |named| Unusable::new(named, moving)))
-}
-
-impl Unusable {
-    pub(super) fn new((setting, path): &Named, why: impl Into<String>) -> Self {
-        Self { setting: setting.path, path: path.clone(), why: why.into() }
-    }
-
-    pub(super) fn fault(named: &Named, fault: Fault) -> Self {
-        let remedy = "mount it there, readable for the proxy's user, or change the setting";
-        Self::new(named, format!("{fault}; {remedy}"))
-    }
-
-    fn nothing() -> Self {
-        Self { setting: "listen", path: PathBuf::new(), why: "names no file".to_owned() }
-    }
-}
-
-impl std::error::Error for Unusable {}
-
-impl fmt::Display for Unusable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}: {}", self.setting, self.path.display(), self.why)
-    }
 }
 
 impl fmt::Debug for Callers {

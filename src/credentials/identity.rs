@@ -15,8 +15,8 @@ use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::version::{TLS12, TLS13};
 use rustls::{Error, InconsistentKeys, RootCertStore, ServerConfig};
 
-use super::callers::{Named, Unusable};
 use super::file;
+use super::named::{Named, Unusable};
 use crate::config::ListenTls;
 use crate::config::settings as s;
 

@@ -14,14 +14,16 @@ use arc_swap::ArcSwapOption;
 use crate::secret::Secret;
 use crate::telemetry::metrics::Reload;
 
-pub use callers::{CallerTokens, Callers, Unusable};
+pub use callers::{CallerTokens, Callers};
 pub use load::{APP_KEY_FILE, AUTHORIZATION_FILE, Problem, read_pair};
+pub use named::Unusable;
 pub use watch::Watcher;
 
 mod callers;
 mod file;
 mod identity;
 mod load;
+mod named;
 mod tokens;
 mod watch;
 

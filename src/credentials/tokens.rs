@@ -1,8 +1,8 @@
 //! Reads the tokens of which a call must show one: one a line, several for the time in which an
 //! old and a new one overlap.
 
-use super::callers::{Named, Unusable};
 use super::file;
+use super::named::{Named, Unusable};
 use crate::secret::{MAX_LEN, Malformed, Secret};
 
 /// More would be a list of callers, which this file is not: who showed which is told nowhere.

@@ -20,8 +20,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{sleep, timeout};
 
 use super::accept::Accepted;
-use super::grammar::Fault;
 use super::inlet::Inlet;
+use super::lines::Fault;
 use super::stream::secure;
 use super::watch::{InFlight, Watch, Watched};
 use super::{Limits, Options};

@@ -11,35 +11,10 @@
 
 use std::ops::Range;
 
-use http::Uri;
-
 use super::Limits;
-
-/// Longest target, in bytes: what RFC 9110, section 4.1 asks of everybody, and a little more.
-const TARGET: usize = 8 * 1024;
-/// Longest line with the size of a chunk, in bytes, its extensions among them.
-const CHUNK_LINE: usize = 256;
-
-/// Why bytes are no request that may go on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
-    /// A line of the head has not the form that it must have; how.
-    Malformed(&'static str),
-    /// The target holds what a target cannot hold; what.
-    Target(&'static str),
-    /// The length of the body is told in no way or in several; how.
-    Framing(&'static str),
-    /// Neither HTTP/1.0 nor HTTP/1.1.
-    Version,
-    /// The first line of HTTP/2 (RFC 9113, section 3.4).
-    Http2,
-    /// The target is longer than any server must take.
-    TargetTooLong,
-    /// The head has more bytes or lines than the limits.
-    HeadTooLarge,
-    /// The body's chunks or trailers are malformed; the call has begun already.
-    Body,
-}
+use super::lines::{
+    Fault, LINE_END, REQUEST_LINE, begins_no_line, chunk_size, field, line_at, number, request_line,
+};
 
 /// Where in a connection the reader is.
 #[derive(Debug)]
@@ -208,16 +183,6 @@ impl Grammar {
     }
 }
 
-const LINE_END: &str = "a line ends with LF alone";
-const REQUEST_LINE: Fault =
-    Fault::Malformed("the first line is not a method, a target and a version");
-
-/// TLS and other binary protocols may have no LF for long: their peers would wait for us as long
-/// as we for them.
-fn begins_no_line(byte: u8) -> bool {
-    !is(TOKEN, byte) && byte != b'\r'
-}
-
 impl Section {
     /// Where the next complete line is, without its LF.
     fn next_line(&mut self, bytes: &[u8]) -> Option<Range<usize>> {
@@ -232,77 +197,6 @@ impl Section {
         self.lines += 1;
         Some(line)
     }
-}
-
-/// The line without its CR; `None` if it has none.
-fn line_at(bytes: &[u8], range: Range<usize>) -> Option<&[u8]> {
-    bytes.get(range)?.strip_suffix(b"\r")
-}
-
-/// `POST /path HTTP/1.1` (RFC 9112, section 3). Whether it is HTTP/1.0.
-fn request_line(line: &[u8]) -> Result<bool, Fault> {
-    if line == b"PRI * HTTP/2.0" {
-        return Err(Fault::Http2);
-    }
-    let mut parts = line.split(|byte| *byte == b' ');
-    let (Some(method), Some(target), Some(version), None) =
-        (parts.next(), parts.next(), parts.next(), parts.next())
-    else {
-        return Err(REQUEST_LINE);
-    };
-    if method.is_empty() || !are(TOKEN, method) {
-        return Err(REQUEST_LINE);
-    }
-    check_target(target)?;
-    match version {
-        b"HTTP/1.1" => Ok(false),
-        b"HTTP/1.0" => Ok(true),
-        [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
-            if major.is_ascii_digit() && minor.is_ascii_digit() =>
-        {
-            Err(Fault::Version)
-        }
-        _ => Err(REQUEST_LINE),
-    }
-}
-
-fn check_target(target: &[u8]) -> Result<(), Fault> {
-    if target.len() > TARGET {
-        return Err(Fault::TargetTooLong);
-    }
-    if target.contains(&b'#') {
-        return Err(Fault::Target("it holds a fragment"));
-    }
-    let path = target.split(|byte| *byte == b'?').next().unwrap_or_default();
-    let query = target.get(path.len()..).unwrap_or_default();
-    if !are(PATH, path) || !are(QUERY, query) {
-        return Err(Fault::Target("it holds bytes that must be percent-encoded"));
-    }
-    if target.starts_with(b"/") || Uri::try_from(target).is_ok() {
-        Ok(())
-    } else {
-        Err(Fault::Target("it is neither a path nor a URI"))
-    }
-}
-
-/// `name: value` (RFC 9112, section 5).
-fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Fault> {
-    if let [b' ' | b'\t', ..] = line {
-        return Err(Fault::Malformed("a line goes on with the one above it (obs-fold)"));
-    }
-    let colon = line.iter().position(|byte| !is(TOKEN, *byte)).unwrap_or(line.len());
-    let (name, rest) = line.split_at_checked(colon).unwrap_or((line, &[]));
-    let value = match rest {
-        [b':', value @ ..] if !name.is_empty() => value,
-        [b' ' | b'\t', ..] => {
-            return Err(Fault::Malformed("a space stands between a header's name and its colon"));
-        }
-        _ => return Err(Fault::Malformed("a header has no name, or one with odd bytes")),
-    };
-    if !are(VALUE, value) {
-        return Err(Fault::Malformed("a header's value holds a control character"));
-    }
-    Ok((name, value.trim_ascii()))
 }
 
 impl Head {
@@ -350,81 +244,6 @@ impl Head {
 fn take(left: u64, bytes: &[u8]) -> (usize, u64) {
     let length = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
     (length, left - length as u64)
-}
-
-/// `1a;name=value` with its CRLF (RFC 9112, section 7.1): the length of the line, and the size.
-fn chunk_size(bytes: &[u8]) -> Result<Option<(usize, u64)>, Fault> {
-    let looked_at = bytes.get(..CHUNK_LINE).unwrap_or(bytes);
-    let Some(end) = memchr::memchr(b'\n', looked_at) else {
-        return if bytes.len() < CHUNK_LINE { Ok(None) } else { Err(Fault::Body) };
-    };
-    let line = line_at(bytes, 0..end).ok_or(Fault::Body)?;
-    let digits = line.iter().position(|byte| !byte.is_ascii_hexdigit()).unwrap_or(line.len());
-    let (size, extensions) = line.split_at_checked(digits).unwrap_or((line, &[]));
-    let size = number(size, 16).ok_or(Fault::Body)?;
-    match extensions {
-        [] => Ok(Some((end + 1, size))),
-        [b';', rest @ ..] if are(VALUE, rest) => Ok(Some((end + 1, size))),
-        _ => Err(Fault::Body),
-    }
-}
-
-/// Digits and nothing else, with room to spare in 64 bits.
-fn number(digits: &[u8], radix: u32) -> Option<u64> {
-    let longest = if radix == 16 { 15 } else { 18 };
-    let text = std::str::from_utf8(digits).ok()?;
-    let plain = (1..=longest).contains(&text.len()) && text.chars().all(|c| c.is_digit(radix));
-    plain.then(|| u64::from_str_radix(text, radix).ok()).flatten()
-}
-
-/// What a byte may be part of, a bit each. A table, because every byte of every head is asked for.
-#[expect(clippy::indexing_slicing, reason = "made when this is compiled; it would not compile")]
-#[expect(clippy::cast_possible_truncation, reason = "counts to 255")]
-const CLASSES: [u8; 256] = {
-    let mut classes = [0; 256];
-    mark(&mut classes, TOKEN, b"!#$%&'*+-.^_`|~");
-    mark(&mut classes, PATH | QUERY, b"-._~!$&'()*+,;=:@%/[]\\");
-    mark(&mut classes, QUERY, b"?|{}^");
-    mark(&mut classes, VALUE, b"\t");
-    let mut byte = 0;
-    while byte < 256 {
-        let character = byte as u8;
-        if character.is_ascii_alphanumeric() {
-            classes[byte] |= TOKEN | PATH | QUERY;
-        }
-        if character >= b' ' && character != 0x7f {
-            classes[byte] |= VALUE;
-        }
-        byte += 1;
-    }
-    classes
-};
-
-/// RFC 9110, section 5.6.2.
-const TOKEN: u8 = 1;
-/// RFC 9110, section 5.5: visible characters, spaces and tabs, and bytes beyond ASCII.
-const VALUE: u8 = 2;
-/// RFC 3986, section 3.3, with what an authority may hold. A backslash has no place in a path, but
-/// some servers take it for a slash; `proxy` refuses it in words of its own.
-const PATH: u8 = 4;
-/// RFC 3986, section 3.4, with the brackets and bars that many write there unencoded.
-const QUERY: u8 = 8;
-
-#[expect(clippy::indexing_slicing, reason = "256 entries, and a byte for an index")]
-const fn mark(classes: &mut [u8; 256], class: u8, bytes: &[u8]) {
-    let mut rest = bytes;
-    while let [byte, others @ ..] = rest {
-        classes[*byte as usize] |= class;
-        rest = others;
-    }
-}
-
-fn is(class: u8, byte: u8) -> bool {
-    CLASSES.get(usize::from(byte)).is_some_and(|classes| classes & class != 0)
-}
-
-fn are(class: u8, bytes: &[u8]) -> bool {
-    bytes.iter().all(|byte| is(class, *byte))
 }
 
 #[cfg(test)]
@@ -566,7 +385,7 @@ mod tests {
             let request = format!("PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n{body}");
             assert_eq!(judge(request.as_bytes()), Err(Fault::Body), "{body:?}");
         }
-        let long_extension = format!("2;{}", "x".repeat(CHUNK_LINE));
+        let long_extension = format!("2;{}", "x".repeat(256));
         let long_trailer = format!("0\r\nX: {}\r\n\r\n", "x".repeat(1024));
         for body in [long_extension, long_trailer] {
             let request = format!("PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n{body}");

@@ -5,7 +5,8 @@
 //! never reaches hyper at all: for hyper the connection has ended, and we answer in its place.
 
 use super::Limits;
-use super::grammar::{Fault, Grammar};
+use super::grammar::Grammar;
+use super::lines::Fault;
 
 /// What came and has not passed.
 #[derive(Debug)]

@@ -27,7 +27,8 @@ use watch::Watch;
 
 pub use accept::{Intake, Peer, bind};
 pub use connection::{Abort, Linger, bare_refusal};
-pub use grammar::{Fault, Grammar};
+pub use grammar::Grammar;
+pub use lines::Fault;
 pub use socket::Listener;
 pub use socket_file::{SocketFile, bind_unix};
 
@@ -36,6 +37,7 @@ mod connection;
 mod crowd;
 mod grammar;
 mod inlet;
+mod lines;
 mod socket;
 mod socket_file;
 mod stream;

@@ -96,6 +96,7 @@ fn deciding_code_reads_no_clock_environment_or_file() {
         "proxy/target.rs",
         "server/grammar.rs",
         "server/inlet.rs",
+        "server/lines.rs",
         "upstream/address.rs",
         "config/validate.rs",
         "config/value.rs",
