@@ -319,6 +319,24 @@ fn a_caller_is_met_with_tls_and_plain_http_is_refused() {
 }
 
 #[test]
+fn a_handshake_that_never_ends_has_a_deadline_and_keeps_nobody_out() {
+    let authority = Authority::new();
+    let files = TlsFiles::new(&authority.sign("one.example"));
+    let (proxy, _sandbox) = files.setup().set("limits.head_deadline=200ms").start();
+    // A record that promises more than comes, and nothing at all.
+    for begun in [&b"\x16\x03\x01\x02\x00\x01"[..], b""] {
+        assert_eq!(raw(proxy.listen, begun), ""); // ends, because the proxy closes
+    }
+    assert_eq!(refusals(&proxy, "tls"), 2);
+
+    let (proxy, _sandbox) =
+        files.setup().set("limits.head_deadline=1h").set("limits.connections=4").start();
+    let _flood: Vec<_> = (0..10).map(|_| connect(proxy.listen)).collect();
+    let config = client(&authority, None);
+    assert!(is_served(&call_tls(proxy.listen, "one.example", &config)));
+}
+
+#[test]
 fn where_an_authority_is_named_only_its_certificates_are_served() {
     let (servers, callers) = (Authority::new(), Authority::new());
     let files = TlsFiles::new(&servers.sign("one.example"));
