@@ -113,7 +113,7 @@ settings! {
     LIMITS_WORKERS "limits.workers" One("1"),
         "Threads that serve calls, each with upstream connections of its own.";
     LIMITS_CONNECTIONS "limits.connections" One("2048"),
-        "Connections from applications at a time; more wait in the kernel's queue.";
+        "Connections from applications at a time; those without a call make room for others, more wait in the kernel's queue.";
     LIMITS_HEAD_SIZE "limits.head_size" One("16KiB"),
         "Size of a request's head, and of an answer's.";
     LIMITS_HEADER_COUNT "limits.header_count" One("100"),
@@ -125,9 +125,9 @@ settings! {
     LIMITS_HEAD_DEADLINE "limits.head_deadline" One("10s"),
         "How long the head of a request may take from its first byte.";
     LIMITS_BODY_PROGRESS "limits.body_progress" One("30s"),
-        "How long a body, in either direction, may stand still at the application.";
+        "How long an application may take for each 16 KiB of a body that it sends, and may leave an answer unread.";
     LIMITS_IDLE "limits.idle" One("30m"),
-        "How long an application's unused connection is kept: longer than its pool keeps it, so that it is never the proxy who closes first.";
+        "How long an application's unused connection is kept: longer than its pool keeps it, so that the proxy closes first only when somebody waits for a place.";
 
     ADMIN_ADDRESS "admin.address" One("127.0.0.1:7255"),
         "Where health, status and metrics are; read-only and without secrets, so that it may be the pod's address.";

@@ -179,6 +179,9 @@ pub(super) fn network(text: &str) -> Result<IpNet, String> {
     let network = text.parse::<IpNet>();
     let network = network.or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
     match network {
+        Ok(IpNet::V6(network)) if network.addr().to_ipv4_mapped().is_some() => {
+            Err("is IPv4 in IPv6's form; write it as IPv4".to_owned())
+        }
         Ok(network) if network == network.trunc() => Ok(network),
         Ok(_) => Err("has bits set beyond its prefix length".to_owned()),
         Err(_) => Err("must be a network such as `10.0.0.0/8` or one address".to_owned()),
@@ -240,7 +243,7 @@ mod tests {
     fn a_network_is_written_with_its_first_address() {
         assert_eq!(network("10.0.0.0/8").unwrap().to_string(), "10.0.0.0/8");
         assert_eq!(network("::1").unwrap().to_string(), "::1/128");
-        for wrong in ["10.0.0.1/8", "10.0.0.0/33", "10.0/8", "all", ""] {
+        for wrong in ["10.0.0.1/8", "10.0.0.0/33", "10.0/8", "::ffff:127.0.0.0/104", "all", ""] {
             assert!(network(wrong).is_err(), "{wrong}");
         }
     }

@@ -219,22 +219,30 @@ mod tests {
     fn a_changed_file_is_used_once_it_stood_still_and_a_broken_one_never() {
         let temp = tempfile::tempdir().unwrap();
         let path = temp.path().join("tokens");
-        fs::write(&path, "one\n").unwrap();
+        fs::write(&path, "one-of-enough-bytes\n").unwrap();
         let mut source = source(&path);
-        assert!(admits(&source, "one") && !admits(&source, "on") && !admits(&source, "one1"));
-        fs::write(&path, "one\ntwo\n").unwrap();
+        assert!(
+            admits(&source, "one-of-enough-bytes")
+                && !admits(&source, "one-of-enough-byte")
+                && !admits(&source, "one-of-enough-bytes1")
+        );
+        fs::write(&path, "one-of-enough-bytes\ntwo-of-enough-bytes\n").unwrap();
         source.look(false);
-        assert!(!admits(&source, "two"), "somebody may still be writing");
+        assert!(!admits(&source, "two-of-enough-bytes"), "somebody may still be writing");
         source.look(false);
-        assert!(admits(&source, "two") && admits(&source, "one"));
+        assert!(admits(&source, "two-of-enough-bytes") && admits(&source, "one-of-enough-bytes"));
         fs::write(&path, "").unwrap();
         source.look(true);
-        assert!(admits(&source, "two") && source.problem.is_some());
+        assert!(admits(&source, "two-of-enough-bytes") && source.problem.is_some());
         fs::remove_file(&path).unwrap();
         source.look(false);
-        assert!(admits(&source, "one") && source.problem.is_some());
-        fs::write(&path, "three").unwrap();
+        assert!(admits(&source, "one-of-enough-bytes") && source.problem.is_some());
+        fs::write(&path, "three-of-enough-bytes").unwrap();
         source.look(true);
-        assert!(admits(&source, "three") && !admits(&source, "one") && source.problem.is_none());
+        assert!(
+            admits(&source, "three-of-enough-bytes")
+                && !admits(&source, "one-of-enough-bytes")
+                && source.problem.is_none()
+        );
     }
 }

@@ -112,7 +112,7 @@ mod tests {
         store.publish((secret("canary-key"), secret("canary-token")), SystemTime::UNIX_EPOCH);
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("tokens");
-        std::fs::write(&file, "canary-caller\n").unwrap();
+        std::fs::write(&file, "canary-caller-of-enough-bytes\n").unwrap();
         let problem = Problem::Malformed(file.clone(), crate::secret::Malformed::Empty);
         let mut raw = crate::config::Raw::defaults();
         raw.assignment("--set", &format!("listen.caller_token_file={}", file.display()));
@@ -120,7 +120,7 @@ mod tests {
         let tokens = Callers::load(&listen, std::time::Duration::ZERO).unwrap().tokens().unwrap();
         let shown =
             format!("{store:?} {:?} {:?} {problem:?} {tokens:?}", store.current(), store.report());
-        assert!(shown.contains("generation: 1") && shown.contains("Secret(13 bytes)"), "{shown}");
+        assert!(shown.contains("generation: 1") && shown.contains("Secret(29 bytes)"), "{shown}");
         assert!(!shown.contains("canary"), "{shown}");
     }
 }

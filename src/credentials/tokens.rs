@@ -8,6 +8,9 @@ use crate::secret::{MAX_LEN, Malformed, Secret};
 /// More would be a list of callers, which this file is not: who showed which is told nowhere.
 const MOST: usize = 8;
 
+/// In bytes. A shorter one could be guessed over a network.
+const SHORTEST: usize = 16;
+
 pub(super) fn read(named: &Named) -> Result<Vec<Secret>, Unusable> {
     /// More than the most and longest tokens with their line ends.
     const ENOUGH: u64 = (MOST as u64 + 1) * (MAX_LEN as u64 + 2);
@@ -22,8 +25,12 @@ fn parse(content: &[u8]) -> Result<Vec<Secret>, String> {
         .split_inclusive(|byte| *byte == b'\n')
         .enumerate()
         .map(|(index, line)| {
-            Secret::from_file_content(line)
-                .map_err(|why| format!("line {}: {}; {FORM}", index + 1, explain(why)))
+            let why = match Secret::from_file_content(line) {
+                Ok(token) if token.len() >= SHORTEST => return Ok(token),
+                Ok(_) => format!("it is shorter than {SHORTEST} bytes and could be guessed"),
+                Err(why) => explain(why),
+            };
+            Err(format!("line {}: {why}; {FORM}", index + 1))
         })
         .collect::<Result<Vec<_>, _>>()?;
     match tokens.len() {
@@ -51,12 +58,13 @@ mod tests {
     #[test]
     fn one_token_a_line_whatever_ends_it() {
         for (content, count) in [
-            ("a", 1),
-            ("a\n", 1),
-            ("a\r\nb\r\n", 2),
-            ("a\nb\n\n", 2),
-            ("1\n2\n3\n4\n5\n6\n7\n8", 8),
+            ("*", 1),
+            ("*\n", 1),
+            ("*\r\n*\r\n", 2),
+            ("*\n*\n\n", 2),
+            ("*\n*\n*\n*\n*\n*\n*\n*", 8),
         ] {
+            let content = content.replace('*', "a-token-of-enough-bytes");
             assert_eq!(parse(content.as_bytes()).unwrap().len(), count, "{content:?}");
         }
     }
@@ -66,11 +74,12 @@ mod tests {
         for (content, words) in [
             ("", "it is empty"),
             ("\n\n", "it is empty"),
-            ("hunter2\n\nhunter3", "line 2: it is empty"),
-            ("hunter2\nhun ter3", "line 2: the byte at position 3"),
+            ("hunter2hunter2hunter2\n\nhunter3", "line 2: it is empty"),
+            ("hunter2hunter2hunter2\nhun ter3", "line 2: the byte at position 3"),
+            ("hunter2", "line 1: it is shorter than 16 bytes"),
             ("Bearer hunter2", "line 1: it begins with an authentication scheme"),
             ("\"hunter2\"", "line 1: it is wrapped in quotes"),
-            ("1\n2\n3\n4\n5\n6\n7\n8\n9", "more than 8 tokens"),
+            ("hunter2hunter2hunter2\n".repeat(9).as_str(), "more than 8 tokens"),
         ] {
             let problem = parse(content.as_bytes()).unwrap_err();
             assert!(problem.contains(words) && !problem.contains("hunter"), "{problem}");

@@ -35,12 +35,16 @@ impl Reject {
     pub(super) fn answer(&self) -> Answer {
         let code = self.code();
         match self {
-            Self::Caller => denied(
-                code,
-                "This proxy serves only callers that show a token.",
-                "Send the header Innopaas-Proxy-Token, once, with a token from the file that \
-                 listen.caller_token_file names; whoever runs the proxy has it.",
-            ),
+            // A stranger keeps no place.
+            Self::Caller => Answer {
+                close: true,
+                ..denied(
+                    code,
+                    "This proxy serves only callers that show a token.",
+                    "Send the header Innopaas-Proxy-Token, once, with a token from the file that \
+                     listen.caller_token_file names; whoever runs the proxy has it.",
+                )
+            },
             Self::Malformed(why) => unreadable(
                 code,
                 StatusCode::BAD_REQUEST,

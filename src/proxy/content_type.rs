@@ -65,7 +65,7 @@ pub fn judge(headers: &HeaderMap, path: &str, policy: &Policy) -> Result<Content
 
 /// What the caller said, for a policy that only observes.
 pub(super) fn as_it_came(headers: &HeaderMap, path: &str, policy: &Policy) -> Content {
-    let value = headers.get(header::CONTENT_TYPE).cloned();
+    let value = headers.get(header::CONTENT_TYPE).filter(|value| !value.is_empty()).cloned();
     Content::AsItCame { value, upload: is_upload(path, policy) }
 }
 

@@ -60,7 +60,7 @@ impl From<Fault> for Reject {
             Fault::Version => Self::Version,
             Fault::TargetTooLong => Self::TargetTooLong,
             Fault::HeadTooLarge => Self::HeadTooLarge,
-            // Both are dealt with elsewhere; it is no request in any case.
+            // This one is answered in HTTP/2's words, and only counted here.
             Fault::Http2 => Self::Malformed("it is HTTP/2"),
             Fault::Body => Self::Malformed("its body is malformed"),
         }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use std::{io, net};
 
 use socket2::{Domain, Protocol, Type};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use super::socket::{Entrance, Listener, Parted, Socket};
 
@@ -40,6 +40,8 @@ struct Load(Arc<AtomicUsize>);
 pub struct Peer {
     queue: mpsc::Sender<Handed>,
     load: Load,
+    /// Whether somebody waits for a place.
+    press: watch::Sender<bool>,
 }
 
 /// Where a worker's connections come from.
@@ -48,6 +50,7 @@ pub struct Intake {
     source: Source,
     /// Our own load.
     load: Load,
+    pressed: watch::Receiver<bool>,
 }
 
 #[derive(Debug)]
@@ -58,6 +61,10 @@ enum Source {
         /// One permit a connection, all workers together.
         slots: Arc<Semaphore>,
         peers: Vec<Peer>,
+        /// Whether somebody waits for a place, for ourselves.
+        press: watch::Sender<bool>,
+        /// Who waits for a place.
+        at_the_door: Option<Socket>,
     },
     /// The worker that accepts: connections on their way to us.
     Handed(mpsc::Receiver<Handed>),
@@ -74,27 +81,20 @@ struct Handed {
 #[derive(Debug)]
 pub(super) struct Accepted {
     pub(super) stream: Socket,
-    pub(super) place: Place,
+    pub(super) _place: Place,
 }
 
 /// Counts for as long as it lives.
 #[derive(Debug)]
 pub(super) struct Place {
     load: Load,
-    slot: OwnedSemaphorePermit,
-}
-
-impl Accepted {
-    /// The places of all connections, taken and free.
-    pub(super) fn places(&self) -> &Arc<Semaphore> {
-        self.place.slot.semaphore()
-    }
+    _slot: OwnedSemaphorePermit,
 }
 
 impl Place {
     fn new(load: &Load, slot: OwnedSemaphorePermit) -> Self {
         load.0.fetch_add(1, Relaxed);
-        Self { load: load.clone(), slot }
+        Self { load: load.clone(), _slot: slot }
     }
 }
 
@@ -120,7 +120,9 @@ impl Intake {
     /// If the socket cannot be watched.
     pub fn shared(listener: Listener, connections: usize, peers: Vec<Peer>) -> io::Result<Self> {
         let (entrance, slots) = (listener.open()?, Arc::new(Semaphore::new(connections)));
-        Ok(Self { source: Source::Listener { entrance, slots, peers }, load: Load::default() })
+        let (press, pressed) = watch::channel(false);
+        let source = Source::Listener { entrance, slots, peers, press, at_the_door: None };
+        Ok(Self { source, load: Load::default(), pressed })
     }
 
     /// A worker that is handed its connections, and itself as the accepting worker sees it.
@@ -129,13 +131,24 @@ impl Intake {
         const QUEUE: usize = 64;
         let (sender, queue) = mpsc::channel(QUEUE);
         let load = Load::default();
-        let peer = Peer { queue: sender, load: load.clone() };
-        (Self { source: Source::Handed(queue), load }, peer)
+        let (press, pressed) = watch::channel(false);
+        let peer = Peer { queue: sender, load: load.clone(), press };
+        (Self { source: Source::Handed(queue), load, pressed }, peer)
+    }
+
+    /// Hears of it when somebody waits for a place.
+    pub(super) fn pressed(&self) -> watch::Receiver<bool> {
+        self.pressed.clone()
+    }
+
+    /// Whether connections come here before they come to other workers.
+    pub(super) fn is_first(&self) -> bool {
+        matches!(self.source, Source::Listener { .. })
     }
 
     /// The next connection; `None` if none will come any more.
     pub(super) async fn next(&mut self) -> Option<Accepted> {
-        let Self { source, load } = self;
+        let Self { source, load, .. } = self;
         match source {
             Source::Handed(queue) => loop {
                 let handed = queue.recv().await?;
@@ -143,12 +156,22 @@ impl Intake {
                     return Some(accepted);
                 }
             },
-            Source::Listener { entrance, slots, peers } => loop {
-                // Without a free place the kernel's queue holds the callers back.
-                let slot = Arc::clone(slots).acquire_owned().await.ok()?;
-                let stream = accept(entrance).await;
+            Source::Listener { entrance, slots, peers, press, at_the_door } => loop {
+                if at_the_door.is_none() {
+                    *at_the_door = Some(accept(entrance).await);
+                }
+                // Whoever stands at the door is the proof that room is wanted; behind them the
+                // kernel's queue holds the callers back.
+                let slot = if let Ok(slot) = Arc::clone(slots).try_acquire_owned() {
+                    slot
+                } else {
+                    tell(press, peers, true);
+                    Arc::clone(slots).acquire_owned().await.ok()?
+                };
+                tell(press, peers, false);
+                let Some(stream) = at_the_door.take() else { continue };
                 let Some(peer) = less_loaded(peers, load) else {
-                    return Some(Accepted { stream, place: Place::new(load, slot) });
+                    return Some(Accepted { stream, _place: Place::new(load, slot) });
                 };
                 if let Some(accepted) = hand_over(peer, stream, slot, load) {
                     return Some(accepted);
@@ -159,7 +182,7 @@ impl Intake {
 
     /// Closes the entrance; who stands in it already still comes in.
     pub(super) async fn close(self) -> Vec<Accepted> {
-        let Self { source, load } = self;
+        let Self { source, load, .. } = self;
         let mut last = Vec::new();
         match source {
             Source::Handed(mut queue) => {
@@ -169,7 +192,12 @@ impl Intake {
                 }
             }
             // Past tokio's own idea of readiness: the kernel is asked until it has nobody left.
-            Source::Listener { entrance, slots, .. } => {
+            Source::Listener { entrance, slots, at_the_door, .. } => {
+                if let (Some(stream), Ok(slot)) =
+                    (at_the_door, Arc::clone(&slots).try_acquire_owned())
+                {
+                    last.push(Accepted { stream, _place: Place::new(&load, slot) });
+                }
                 let Ok(listener) = entrance.part() else { return last };
                 while let Ok(slot) = Arc::clone(&slots).try_acquire_owned() {
                     match listener.accept_now() {
@@ -188,7 +216,15 @@ impl Handed {
     fn arrive(self, load: &Load) -> Option<Accepted> {
         // A socket that cannot be registered is one that is broken already.
         let stream = self.socket.join().ok()?;
-        Some(Accepted { stream, place: Place::new(load, self.slot) })
+        Some(Accepted { stream, _place: Place::new(load, self.slot) })
+    }
+}
+
+/// Whether room is wanted, to all workers.
+fn tell(press: &watch::Sender<bool>, peers: &[Peer], wanted: bool) {
+    let set = |pressed: &mut bool| std::mem::replace(pressed, wanted) != wanted;
+    for press in peers.iter().map(|peer| &peer.press).chain([press]) {
+        press.send_if_modified(set);
     }
 }
 

@@ -16,14 +16,15 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use super::accept::Accepted;
+use super::farewell::{Farewell, answer_to};
 use super::inlet::Inlet;
 use super::lines::Fault;
 use super::stream::secure;
-use super::watch::{InFlight, Watch, Watched};
+use super::watch::{InFlight, Watch};
+use super::watched::Watched;
 use super::{Limits, Options};
 use crate::lifecycle::{Phase, Phases};
 use crate::telemetry::metrics::{Refused, WorkerMetrics};
@@ -68,7 +69,7 @@ where
     B: Body<Data = Bytes> + Unpin + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    let Accepted { stream, place: _place } = accepted;
+    let Accepted { stream, _place } = accepted;
     let _open = options.metrics.as_ref().map(WorkerMetrics::downstream_connection);
     let secured = tokio::select! {
         secured = secure(stream, &options) => secured,
@@ -104,31 +105,32 @@ where
     };
     let mut http = builder(&options.limits).serve_connection(TokioIo::new(io), service);
     let ran = run(Pin::new(&mut http), &watch, &notes, &options.limits, phases).await;
-    match ran {
-        Ran::Done => {
-            let io = http.into_parts().io.into_inner();
-            match io.inlet.refused() {
-                Some(Fault::Http2) => say_and_end(io, h2_goaway()).await,
-                Some(fault) => say_and_end(io, refuse(fault)).await,
-                None if notes.unread_body.get() => linger(io).await,
-                None => {}
-            }
+    let is_owed = watch.answer_is_owed();
+    let Watched { stream, inlet, .. } = http.into_parts().io.into_inner();
+    let farewell = match ran {
+        Ran::Done => match inlet.refused() {
+            Some(fault) => Farewell::Answer(answer_to(fault, &*refuse)),
+            None if notes.unread_body.get() => Farewell::Linger,
+            None => Farewell::Silent,
+        },
+        Ran::Failed(error) if error.is_parse() => {
+            // Stricter than we are; it has answered by itself: 400, 414 or 431, bare.
+            tracing::debug!(%error, "hyper refused what had passed");
+            Farewell::Linger
         }
-        Ran::Failed(error) => {
-            let io = http.into_parts().io.into_inner();
-            if error.is_parse() {
-                // Stricter than we are; it has answered by itself: 400, 414 or 431, bare.
-                tracing::debug!(%error, "hyper refused what had passed");
-                linger(io).await;
-            } else if notes.ends_with_reset(&error) {
-                io.stream.reset_on_close();
-            }
+        Ran::Failed(error) if notes.ends_with_reset(&error) => Farewell::Reset,
+        Ran::Overdue(reason) => {
+            tracing::debug!(reason, "closed a connection");
+            Farewell::Silent
         }
-        Ran::Overdue(reason) => tracing::debug!(reason, "closed a connection"),
-        Ran::MadeRoom => options.refused(Refused::Room),
-        Ran::Aborted if watch.answer_is_owed() => return End::Cut,
-        Ran::Aborted => {}
-    }
+        Ran::MadeRoom => {
+            options.refused(Refused::Room);
+            Farewell::Silent
+        }
+        Ran::Aborted if is_owed => return End::Cut,
+        Ran::Aborted | Ran::Failed(_) => Farewell::Silent,
+    };
+    farewell.bid(stream, &watch).await;
     End::Complete
 }
 
@@ -224,49 +226,6 @@ fn builder(limits: &Limits) -> http1::Builder {
         .max_buf_size(limits.head_size.max(64 * 1024))
         .auto_date_header(false); // `Date` is the upstream's to give
     builder
-}
-
-/// Reads on for a moment and throws away, so that the peer finds the answer before the reset.
-async fn linger(io: Watched) {
-    const AT_MOST: Duration = Duration::from_secs(1);
-    const BYTES: u64 = 4 * 1024 * 1024;
-    let mut stream = io.stream; // whatever it is that comes, nobody judges it any more
-    let reading = async {
-        stream.shutdown().await?;
-        tokio::io::copy(&mut stream.take(BYTES), &mut tokio::io::sink()).await
-    };
-    let _ = timeout(AT_MOST, reading).await;
-}
-
-/// Answers in hyper's place.
-async fn say_and_end(mut io: Watched, answer: Bytes) {
-    if let Ok(Ok(())) = timeout(Duration::from_secs(1), io.write_all(&answer)).await {
-        linger(io).await;
-    }
-}
-
-/// What a service says that has no words of its own.
-pub fn bare_refusal(fault: Fault) -> Bytes {
-    let status = match fault {
-        Fault::Version => "505 HTTP Version Not Supported",
-        Fault::TargetTooLong => "414 URI Too Long",
-        Fault::HeadTooLarge => "431 Request Header Fields Too Large",
-        Fault::Malformed(_) | Fault::Target(_) | Fault::Framing(_) | Fault::Http2 | Fault::Body => {
-            "400 Bad Request"
-        }
-    };
-    format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").into()
-}
-
-/// Tells a client that began with HTTP/2's preface to use HTTP/1.1, in its own words: empty
-/// SETTINGS, then GOAWAY with `HTTP_1_1_REQUIRED` (RFC 9113, sections 3.4, 6.8 and 7).
-fn h2_goaway() -> Bytes {
-    const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
-    const HTTP_1_1_REQUIRED: u8 = 0xd;
-    const WORDS: &[u8] = b"innopaas-proxy speaks HTTP/1.1";
-    let length = u8::try_from(8 + WORDS.len()).unwrap_or(8);
-    let goaway = [0, 0, length, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, HTTP_1_1_REQUIRED];
-    [SETTINGS, &goaway, WORDS].concat().into()
 }
 
 /// A body that keeps its call in flight until it is over.

@@ -1,60 +1,84 @@
-//! All places are taken: who has waited longest without asking for anything makes room.
+//! All places are taken and somebody waits for one: who has the least claim to theirs makes room.
 //!
 //! Otherwise a flood of connections that never send a request would keep everybody else out for as
-//! long as their deadline. Nobody who waits for an answer is sent away.
+//! long as their deadline. Nobody who waits for an answer is sent away, and nobody at all while
+//! nobody waits.
 
 use std::rc::{Rc, Weak};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::watch::Receiver;
+use tokio::time::{Instant, sleep_until};
 
-use super::accept::Accepted;
 use super::watch::Watch;
 
-/// How long who was asked to leave is given before others are asked.
-pub(super) const PAUSE: Duration = Duration::from_millis(10);
+/// How long one look is good for: who was asked to leave needs a moment, and who has just begun may
+/// yet get on.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// The connections of one worker.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Crowd {
     watches: Vec<Weak<Watch>>,
-    /// The places of all workers together; known once there was a connection.
-    places: Option<Arc<Semaphore>>,
+    /// Whether somebody waits for a place.
+    pressed: Receiver<bool>,
+    /// Who was asked to leave last.
+    asked: Weak<Watch>,
+    /// Not before this is anybody asked.
+    next: Instant,
+    /// How long others are left to make room first.
+    patience: Duration,
 }
 
 impl Crowd {
-    pub(super) fn join(&mut self, accepted: &Accepted, watch: &Rc<Watch>) {
+    /// Of a worker; one that is not the first to take connections lets the first make room first.
+    pub(super) fn new(pressed: Receiver<bool>, is_first: bool) -> Self {
+        let patience = if is_first { Duration::ZERO } else { PAUSE };
+        Self { watches: Vec::new(), pressed, asked: Weak::new(), next: Instant::now(), patience }
+    }
+
+    pub(super) fn join(&mut self, watch: &Rc<Watch>) {
         /// Fewer than this are not worth tidying up.
         const FEW: usize = 32;
         if self.watches.len() >= FEW && self.watches.len() == self.watches.capacity() {
             self.watches.retain(|watch| watch.strong_count() > 0);
         }
         self.watches.push(Rc::downgrade(watch));
-        self.places.get_or_insert_with(|| Arc::clone(accepted.places()));
     }
 
-    /// Whether no place is free.
-    pub(super) fn is_full(&self) -> bool {
-        self.places.as_ref().is_some_and(|places| places.available_permits() == 0)
+    /// Returns when somebody is to be asked to leave.
+    pub(super) async fn is_pressed(&mut self) {
+        if !*self.pressed.borrow() {
+            if self.pressed.wait_for(|pressed| *pressed).await.is_err() {
+                return std::future::pending().await; // nobody takes connections any more
+            }
+            self.next = self.next.max(Instant::now() + self.patience);
+        }
+        sleep_until(self.next).await;
     }
 
-    /// Asks some of those to leave who have the least claim to their place.
-    pub(super) fn make_room(&mut self, now: Instant) {
-        /// Of so many one, so that a flood does not outrun us.
-        const SOME: usize = 16;
+    /// Asks the one to leave who has the least claim to their place.
+    pub(super) fn make_room(&mut self) {
+        let now = Instant::now();
+        self.next = now + PAUSE;
+        if self.asked.strong_count() > 0 {
+            return; // their place will be free in a moment
+        }
         self.watches.retain(|watch| watch.strong_count() > 0);
-        let mut claims: Vec<_> = self
-            .watches
-            .iter()
-            .filter_map(|watch| {
-                let watch = watch.upgrade()?;
-                Some((watch.claim(now)?, watch))
-            })
-            .collect();
-        claims.sort_by_key(|(claim, _)| *claim);
-        for (_, watch) in claims.iter().take((self.watches.len() / SOME).max(1)) {
+        let claims = self.watches.iter().filter_map(|watch| {
+            let watch = watch.upgrade()?;
+            Some((watch.claim(now.into_std())?, watch))
+        });
+        if let Some((_, watch)) = claims.min_by_key(|(claim, _)| *claim) {
             watch.ask_to_leave();
+            self.asked = Rc::downgrade(&watch);
+        }
+    }
+
+    /// Somebody left: if it was who was asked, the next may be asked at once.
+    pub(super) fn left(&mut self) {
+        if self.asked.strong_count() == 0 {
+            self.next = Instant::now() + self.patience;
         }
     }
 }

@@ -24,8 +24,8 @@ pub(super) struct Inlet {
 /// What hyper is to find when it reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Next {
-    /// This many bytes that were held.
-    Held(usize),
+    /// Bytes that were held.
+    Held,
     /// What the socket brings.
     Read,
     /// The end of the connection.
@@ -47,7 +47,7 @@ impl Inlet {
 
     pub(super) fn next(&mut self, in_flight: bool) -> Next {
         match self.fault {
-            _ if self.fit > 0 => Next::Held(self.fit),
+            _ if self.fit > 0 => Next::Held,
             None => Next::Read,
             // The call that it belongs to must learn of it.
             Some(Fault::Body) => Next::End,
@@ -77,10 +77,11 @@ impl Inlet {
     }
 
     /// Gives out bytes that were held and may pass.
-    pub(super) fn give(&mut self, most: usize) -> impl Iterator<Item = u8> {
+    pub(super) fn give(&mut self, most: usize, to: impl FnOnce(&[u8])) {
         let length = self.fit.min(most);
+        to(self.held.get(..length).unwrap_or_default());
+        self.held.drain(..length);
         self.fit -= length;
-        self.held.drain(..length)
     }
 
     /// Whether part of a head is held.

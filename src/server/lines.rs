@@ -7,6 +7,8 @@ use http::Uri;
 
 /// Longest target, in bytes: what RFC 9110, section 4.1 asks of everybody, and a little more.
 const TARGET: usize = 8 * 1024;
+/// Longest method, in bytes: it is logged.
+const METHOD: usize = 32;
 /// Longest line with the size of a chunk, in bytes, its extensions among them.
 const CHUNK_LINE: usize = 256;
 
@@ -59,6 +61,9 @@ pub(super) fn request_line(line: &[u8]) -> Result<bool, Fault> {
     };
     if method.is_empty() || !are(TOKEN, method) {
         return Err(REQUEST_LINE);
+    }
+    if method.len() > METHOD {
+        return Err(Fault::Malformed("the method is longer than 32 bytes"));
     }
     check_target(target)?;
     match version {

@@ -6,7 +6,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -16,7 +16,6 @@ use hyper::body::Incoming;
 use hyper::service::Service;
 use rustls::ServerConfig;
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::sleep;
 
 use crate::lifecycle::{Phase, Phases};
 use crate::telemetry::metrics::{Refused, WorkerMetrics};
@@ -26,7 +25,8 @@ use crowd::Crowd;
 use watch::Watch;
 
 pub use accept::{Intake, Peer, bind};
-pub use connection::{Abort, Linger, bare_refusal};
+pub use connection::{Abort, Linger};
+pub use farewell::bare_refusal;
 pub use grammar::Grammar;
 pub use lines::Fault;
 pub use socket::Listener;
@@ -35,6 +35,7 @@ pub use socket_file::{SocketFile, bind_unix};
 mod accept;
 mod connection;
 mod crowd;
+mod farewell;
 mod grammar;
 mod inlet;
 mod lines;
@@ -42,6 +43,7 @@ mod socket;
 mod socket_file;
 mod stream;
 mod watch;
+mod watched;
 
 /// How connections are treated.
 #[derive(Clone)]
@@ -118,11 +120,11 @@ where
     let mut connections = JoinSet::new();
     let mut drained = Drained::default();
     let closing = phases.clone();
-    let mut crowd = Crowd::default();
+    let mut crowd = Crowd::new(intake.pressed(), intake.is_first());
     let spawn = |connections: &mut JoinSet<_>, crowd: &mut Crowd, accepted: Accepted| {
         let handshake = matches!(options.admission, Admission::Tls(_));
         let watch = Watch::new(handshake);
-        crowd.join(&accepted, &watch);
+        crowd.join(&watch);
         let handlers = (Rc::clone(&service), Rc::clone(&refuse));
         let (options, phases) = (Rc::clone(&options), closing.clone());
         connections.spawn_local(connection::drive(accepted, watch, handlers, options, phases));
@@ -133,8 +135,9 @@ where
             () = phases.reached(Phase::Closing) => break,
             Some(ended) = connections.join_next(), if !connections.is_empty() => {
                 drained.note(ended); // even here: a connection may hear of the end before we do
+                crowd.left();
             }
-            () = sleep(crowd::PAUSE), if crowd.is_full() => crowd.make_room(Instant::now()),
+            () = crowd.is_pressed() => crowd.make_room(),
             accepted = intake.next() => match accepted {
                 Some(accepted) => spawn(&mut connections, &mut crowd, accepted),
                 None => phases.reached(Phase::Closing).await,

@@ -32,15 +32,16 @@ pub fn bind_unix(path: &Path, mode: u32) -> io::Result<(UnixListener, SocketFile
     make_way(path)?;
     let directory = path.parent().ok_or(ErrorKind::InvalidInput)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    // Until its mode is right and it listens, nobody finds it under its own name.
-    let hidden = tempfile::Builder::new()
-        .prefix(".")
-        .make_in(directory, |path| socket.bind(&SockAddr::unix(path)?))?;
-    fs::set_permissions(hidden.path(), Permissions::from_mode(mode))?;
+    // Made where nobody else has access, so that nobody finds it, or puts a link in its place,
+    // before its mode is right and it listens.
+    let hidden = tempfile::Builder::new().prefix(".").tempdir_in(directory)?;
+    let unpublished = hidden.path().join("s");
+    socket.bind(&SockAddr::unix(&unpublished)?)?;
+    fs::set_permissions(&unpublished, Permissions::from_mode(mode))?;
     socket.set_nonblocking(true)?;
     socket.listen(BACKLOG)?;
-    let metadata = fs::symlink_metadata(hidden.path())?;
-    hidden.persist(path).map_err(|error| error.error)?;
+    let metadata = fs::symlink_metadata(&unpublished)?;
+    fs::rename(&unpublished, path)?;
     let file = SocketFile { path: path.to_owned(), device: metadata.dev(), inode: metadata.ino() };
     Ok((socket.into(), file))
 }

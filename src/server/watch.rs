@@ -1,24 +1,23 @@
-//! What the deadlines of a connection, and its claim to its place, are judged by: a socket that
-//! notes when its peer last did what it should.
+//! What the deadlines of a connection, and its claim to its place, are judged by: when its peer last
+//! did what it should.
 //!
 //! No timer is set per request. The connection's one timer fires now and then and looks here.
 
 use std::cell::Cell;
-use std::io;
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 
 use super::Limits;
-use super::inlet::{Inlet, Next};
-use super::stream::Stream;
 
 /// Younger than this, a connection without a request is one whose request is on its way.
 const ON_ITS_WAY: Duration = Duration::from_millis(100);
+/// The same where a TLS handshake comes first, and more than one machine is on the way.
+const ON_ITS_WAY_BY_TLS: Duration = Duration::from_secs(1);
+/// A connection whose last call ended less than this ago is in use.
+const IN_USE: Duration = Duration::from_secs(1);
 
 /// What the peer does, and since when.
 pub(super) struct Watch {
@@ -33,8 +32,11 @@ pub(super) struct Watch {
     write_blocked: Cell<Option<Instant>>,
     /// Who reads, while it waits for the end of the call in flight.
     reader: Cell<Option<Waker>>,
+    /// How long a request may be on its way.
+    patience: Duration,
     leave: Notify,
     leaving: Cell<bool>,
+    parting: Cell<bool>,
 }
 
 /// A call is in flight until this is dropped.
@@ -44,15 +46,15 @@ impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.in_flight.set(false);
         self.0.idle_since.set(Instant::now());
-        if let Some(reader) = self.0.reader.take() {
-            reader.wake();
-        }
+        self.0.wake_reader();
     }
 }
 
 /// Who goes first when there is no place left: the lowest, and among equals the oldest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Claim {
+    /// Has had its last answer.
+    Parting,
     /// Has begun something and not gone on.
     HalfAHead(Instant),
     /// Has never asked for anything.
@@ -72,14 +74,22 @@ impl Watch {
             head_since: Cell::new(handshake.then_some(now)),
             write_blocked: Cell::new(None),
             reader: Cell::new(None),
+            patience: if handshake { ON_ITS_WAY_BY_TLS } else { ON_ITS_WAY },
             leave: Notify::new(),
             leaving: Cell::new(false),
+            parting: Cell::new(false),
         })
     }
 
     /// The TLS handshake is over.
     pub(super) fn secured(&self) {
         self.head_since.set(None);
+        self.idle_since.set(Instant::now());
+    }
+
+    /// No further call will be taken on it.
+    pub(super) fn parts(&self) {
+        self.parting.set(true);
     }
 
     pub(super) fn call_started(self: &Rc<Self>) -> InFlight {
@@ -95,19 +105,22 @@ impl Watch {
 
     /// How good a claim to its place the connection has; `None` if nobody may take it.
     pub(super) fn claim(&self, now: Instant) -> Option<Claim> {
-        if self.answer_is_owed() || self.leaving.get() {
+        if self.leaving.get() {
+            return None;
+        }
+        if self.parting.get() {
+            return Some(Claim::Parting);
+        }
+        if self.answer_is_owed() {
             return None;
         }
         let idle_since = self.idle_since.get();
-        if self.used.get() && self.head_since.get().is_none() {
-            return Some(Claim::Idle(idle_since));
-        }
-        let since = self.head_since.get().map_or(idle_since, |since| since.max(idle_since));
-        match self.head_since.get() {
-            _ if now.duration_since(since) < ON_ITS_WAY => None,
-            Some(_) => Some(Claim::HalfAHead(since)),
-            None => Some(Claim::Unused(since)),
-        }
+        let (since, patience, claim): (_, _, fn(Instant) -> Claim) = match self.head_since.get() {
+            Some(since) => (since.max(idle_since), self.patience, Claim::HalfAHead),
+            None if self.used.get() => (idle_since, IN_USE, Claim::Idle),
+            None => (idle_since, self.patience, Claim::Unused),
+        };
+        (now.duration_since(since) >= patience).then(|| claim(since))
     }
 
     /// Asks the connection to leave.
@@ -142,8 +155,19 @@ impl Watch {
         limits.head_deadline.min(limits.write_progress)
     }
 
+    /// Nothing may be read before no answer is owed any more.
+    pub(super) fn wait_to_read(&self, reader: &Waker) {
+        self.reader.set(Some(reader.clone()));
+    }
+
+    fn wake_reader(&self) {
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
+    }
+
     /// Part of a head is held, or is not any more.
-    fn holds_head(&self, holds: bool) {
+    pub(super) fn holds_head(&self, holds: bool) {
         match (holds, self.head_since.get()) {
             (true, None) => self.head_since.set(Some(Instant::now())),
             (false, Some(_)) => self.head_since.set(None),
@@ -151,95 +175,16 @@ impl Watch {
         }
     }
 
-    fn wrote<T>(&self, result: &Poll<T>) {
+    /// What came of an attempt to write.
+    pub(super) fn wrote<T>(&self, result: &Poll<T>) {
         match (result, self.write_blocked.get()) {
             (Poll::Pending, None) => self.write_blocked.set(Some(Instant::now())),
-            (Poll::Ready(_), Some(_)) => self.write_blocked.set(None),
+            (Poll::Ready(_), Some(_)) => {
+                self.write_blocked.set(None);
+                self.wake_reader();
+            }
             (Poll::Pending, Some(_)) | (Poll::Ready(_), None) => {}
         }
-    }
-}
-
-/// A socket that lets requests pass, and tells its [`Watch`].
-pub(super) struct Watched {
-    pub(super) stream: Stream,
-    pub(super) watch: Rc<Watch>,
-    pub(super) inlet: Inlet,
-}
-
-impl AsyncRead for Watched {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let Self { stream, watch, inlet } = &mut *self;
-        loop {
-            match inlet.next(watch.answer_is_owed()) {
-                Next::Read => {}
-                Next::End => return Poll::Ready(Ok(())),
-                Next::Wait => {
-                    watch.reader.set(Some(cx.waker().clone()));
-                    return Poll::Pending;
-                }
-                Next::Held(length) => {
-                    inlet.give(buf.remaining().min(length)).for_each(|byte| buf.put_slice(&[byte]));
-                    return Poll::Ready(Ok(()));
-                }
-            }
-            let before = buf.filled().len();
-            ready!(Pin::new(&mut *stream).poll_read(cx, buf))?;
-            let Some(read) = buf.filled().get(before..).filter(|read| !read.is_empty()) else {
-                return Poll::Ready(Ok(()));
-            };
-            let fit = inlet.take(read);
-            watch.holds_head(inlet.holds_head());
-            buf.set_filled(before + fit);
-            if fit > 0 {
-                return Poll::Ready(Ok(()));
-            }
-        }
-    }
-}
-
-impl AsyncWrite for Watched {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.watch.wrote(&result);
-        result
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-        self.watch.wrote(&result);
-        result
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let result = Pin::new(&mut self.stream).poll_flush(cx);
-        self.watch.wrote(&result);
-        result
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.inlet.refused().is_some() {
-            return Poll::Ready(Ok(())); // the refusal is still to be written
-        }
-        let result = Pin::new(&mut self.stream).poll_shutdown(cx);
-        self.watch.wrote(&result);
-        result
     }
 }
 
@@ -288,9 +233,11 @@ mod tests {
         drop(idle.call_started());
         let _call = busy.call_started();
         let now = Instant::now();
-        assert!(half.claim(now).is_none() && unused.claim(now).is_none(), "on their way");
-        let now = now + Duration::from_secs(1);
-        let claims = [&half, &unused, &idle].map(|watch| watch.claim(now).unwrap());
+        assert!([&half, &unused, &idle].iter().all(|watch| watch.claim(now).is_none()), "at work");
+        let now = now + Duration::from_secs(2);
+        let parting = Watch::new(false);
+        parting.parts();
+        let claims = [&parting, &half, &unused, &idle].map(|watch| watch.claim(now).unwrap());
         assert!(claims.is_sorted() && busy.claim(now).is_none(), "{claims:?}");
         half.ask_to_leave();
         assert!(half.claim(now).is_none(), "asked twice");

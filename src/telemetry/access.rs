@@ -8,7 +8,7 @@ use http::{Method, StatusCode, Uri};
 use super::code::{Code, Outcome, Sent};
 use super::metrics::WorkerMetrics;
 
-/// A path longer than this is cut in the record, in bytes.
+/// A path longer than this is cut in the record, in characters.
 const PATH_SHOWN: usize = 256;
 
 /// What is known of one call; written and counted once, when it is dropped.

@@ -83,14 +83,14 @@ struct Durations {
     sum_us: AtomicU64,
 }
 
-/// Why a caller's connection was closed without a call on it.
+/// Why the proxy closed a caller's connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
     /// Its user is none of `listen.allowed_uids`.
     Uid,
     /// No TLS handshake came about.
     Tls,
-    /// All places were taken, and it asked for nothing.
+    /// All places were taken, somebody waited, and it had no call in flight.
     Room,
 }
 
@@ -226,7 +226,7 @@ impl WorkerMetrics {
         self.malformed.fetch_add(1, Relaxed);
     }
 
-    /// A caller's connection was closed before a request was read from it.
+    /// A caller's connection was closed by the proxy.
     pub fn connection_refused(&self, why: Refused) {
         self.refused.count(why as usize);
     }
@@ -409,7 +409,7 @@ impl Metrics {
             .encode_gauge(&self.level(|worker| &worker.downstream_open))?;
         let mut family = encoder.encode_descriptor(
             "connections_refused",
-            "Connections closed without a call: of another user, without TLS, or to make room",
+            "Connections closed by the proxy: of another user, without TLS, or to make room for who waited",
             None,
             MetricType::Counter,
         )?;

@@ -65,6 +65,7 @@ const METADATA_V4: &[Ipv4Addr] = &[
     Ipv4Addr::new(169, 254, 170, 2),   // AWS, tasks
     Ipv4Addr::new(169, 254, 170, 23),  // AWS, pods
     Ipv4Addr::new(169, 254, 42, 42),   // Scaleway
+    Ipv4Addr::new(169, 254, 0, 23),    // Tencent
     Ipv4Addr::new(100, 100, 100, 200), // Alibaba
     Ipv4Addr::new(168, 63, 129, 16),   // Azure, in public space
     Ipv4Addr::new(192, 0, 0, 192),     // Oracle
@@ -73,6 +74,7 @@ const METADATA_V6: &[Ipv6Addr] = &[
     Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254),
     Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23),
     Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254),
+    Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0xa9fe, 0xa9fe), // OpenStack
 ];
 
 /// Judges an address by what it leads to. `listed` holds the networks that are allowed although
@@ -265,6 +267,8 @@ mod tests {
             ("169.254.170.2", "169.254.170.2"),
             ("169.254.170.23", "169.254.170.23"),
             ("169.254.42.42", "169.254.42.42"),
+            ("169.254.0.23", "169.254.0.23"),
+            ("fe80::a9fe:a9fe", "fe80::a9fe:a9fe"),
             ("100.100.100.200", "100.100.100.200"),
             ("168.63.129.16", "168.63.129.16/32"),
             ("192.0.0.192", "192.0.0.192"),

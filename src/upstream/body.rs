@@ -41,10 +41,17 @@ pub struct Streamed {
 pub(super) struct Transfer {
     state: Cell<State>,
     progress: Cell<Instant>,
-    /// How long the caller may stand still.
+    /// How long the caller may take for each [`PORTION`].
     caller_deadline: Duration,
+    /// How long it took already for the one that comes, and how much of that is here.
+    caller_took: Cell<Duration>,
+    portion: Cell<u64>,
     fault: Cell<Option<BodyFault>>,
 }
+
+/// A caller that sends a byte now and then makes no progress: each so many bytes have a deadline
+/// together, or one call could last for years.
+const PORTION: u64 = 16 * 1024;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -61,7 +68,7 @@ enum State {
 pub struct Faulty;
 
 impl RequestBody {
-    /// Passes `incoming` on, at most `limit` bytes; the caller may stand still for `deadline`.
+    /// Passes `incoming` on, at most `limit` bytes; the caller has `deadline` for each 16 KiB.
     pub fn stream(incoming: Incoming, limit: u64, deadline: Duration) -> Self {
         let transfer = Transfer::new(State::Upstream, deadline);
         Self::Stream(Streamed { incoming, left: limit, transfer: Rc::new(transfer) })
@@ -129,6 +136,7 @@ impl Streamed {
             self.left = left;
             let end = self.incoming.is_end_stream();
             self.transfer.moved(if end { State::Done } else { State::Upstream });
+            self.transfer.received(data.len());
             return Poll::Ready(Some(Ok(Frame::data(data))));
         }
     }
@@ -145,16 +153,31 @@ impl Transfer {
             state: Cell::new(state),
             progress: Cell::new(Instant::now()),
             caller_deadline,
+            caller_took: Cell::new(Duration::ZERO),
+            portion: Cell::new(0),
             fault: Cell::new(None),
         }
     }
 
     /// Waiting longer for the same thing is no progress; anything else is.
     fn moved(&self, state: State) {
-        if !(state == State::Caller && self.state.get() == State::Caller) {
-            self.progress.set(Instant::now());
+        let was = self.state.replace(state);
+        if (was, state) == (State::Caller, State::Caller) {
+            return;
         }
-        self.state.set(state);
+        let now = Instant::now();
+        if was == State::Caller {
+            self.caller_took.set(self.caller_took.get() + (now - self.progress.get()));
+        }
+        self.progress.set(now);
+    }
+
+    fn received(&self, bytes: usize) {
+        let portion = self.portion.get() + bytes as u64;
+        if portion >= PORTION {
+            self.caller_took.set(Duration::ZERO);
+        }
+        self.portion.set(portion % PORTION);
     }
 
     pub(super) fn is_done(&self) -> bool {
@@ -175,7 +198,10 @@ impl Transfer {
         let (allowed, kind) = match self.state.get() {
             State::Done => (deadlines.response_head, Kind::ResponseTimeout),
             State::Upstream => (deadlines.body_progress, Kind::UploadStalled),
-            State::Caller => (self.caller_deadline, Kind::Body(BodyFault::Stalled)),
+            State::Caller => (
+                self.caller_deadline.saturating_sub(self.caller_took.get()),
+                Kind::Body(BodyFault::Stalled),
+            ),
         };
         (self.progress.get() + allowed, kind)
     }

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use crate::support::call::{connect, read_to_end};
+use crate::support::call::{Connection, block_on, connect, read_to_end};
 use crate::support::{Call, Proxy, SMS, Setup, eventually};
 
 /// Within this an ordinary caller is served, whatever others do: with all the time that a busy
@@ -62,6 +62,50 @@ fn the_last_of_several_workers_makes_room_as_well() {
     for _ in 0..10 {
         assert_eq!(proxy.call(Call::sms()).status, 200);
     }
+}
+
+#[test]
+fn a_pool_as_large_as_the_limit_loses_nothing_while_nobody_waits() {
+    let (proxy, sandbox) = Setup::new().set("limits.connections=8").start();
+    block_on(async {
+        let mut pool = Vec::new();
+        for _ in 0..8 {
+            pool.push(Connection::open(proxy.listen).await);
+        }
+        for _ in 0..20 {
+            for connection in &mut pool {
+                assert_eq!(connection.call(Call::sms()).await.status, 200);
+            }
+        }
+    });
+    assert_eq!(sandbox.calls().accepted, 160);
+}
+
+#[test]
+fn who_has_been_refused_keeps_nobody_out_while_taking_leave() {
+    let (proxy, _sandbox) = Setup::new().set("limits.connections=4").start();
+    let _refused = open(proxy.listen, 100, b"BAD\n");
+    for _ in 0..3 {
+        assert_eq!(proxy.call(Call::sms()).status, 200);
+    }
+}
+
+#[test]
+fn a_byte_now_and_then_is_no_progress() {
+    let (proxy, _sandbox) = Setup::new().set("limits.body_progress=300ms").start();
+    let mut stream = connect(proxy.listen);
+    let head =
+        format!("POST {SMS} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n");
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut writer = stream.try_clone().unwrap();
+    let dripping = std::thread::spawn(move || {
+        while writer.write_all(b"1\r\nx\r\n").is_ok() {
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+    });
+    let answer = read_to_end(stream); // ends, because the proxy does
+    assert!(answer.contains("body_timeout"), "{answer}");
+    dripping.join().unwrap();
 }
 
 #[test]

@@ -248,12 +248,14 @@ fn request_lines(cases: &mut Cases) {
 
 /// Names of methods are case-sensitive, and any token is one (RFC 9110, section 9.1).
 fn methods(cases: &mut Cases) {
-    let long = "X".repeat(100);
+    let long = "X".repeat(32);
     for method in ["post", "get", "Post", "BREW", "M-SEARCH", "PROPFIND", "PRI", "A!#$'~", &long] {
         let fields = format!("{OWN}Content-Length: 2\r\n");
         let bytes = request(format!("{method} {SMS} HTTP/1.1"), fields, "{}");
         cases.passed(format!("the method {}", shown(method)), bytes, Meant::new(method, SMS, "{}"));
     }
+    let longer = request(format!("{long}X {SMS} HTTP/1.1"), OWN, "");
+    cases.refused("a method of 33 bytes", longer, MALFORMED);
 }
 
 fn other_protocols(cases: &mut Cases) {
