@@ -107,28 +107,12 @@ where
     let ran = run(Pin::new(&mut http), &watch, &notes, &options.limits, phases).await;
     let is_owed = watch.answer_is_owed();
     let Watched { stream, inlet, .. } = http.into_parts().io.into_inner();
-    let farewell = match ran {
-        Ran::Done => match inlet.refused() {
-            Some(fault) => Farewell::Answer(answer_to(fault, &*refuse)),
-            None if notes.unread_body.get() => Farewell::Linger,
-            None => Farewell::Silent,
-        },
-        Ran::Failed(error) if error.is_parse() => {
-            // Stricter than we are; it has answered by itself: 400, 414 or 431, bare.
-            tracing::debug!(%error, "hyper refused what had passed");
-            Farewell::Linger
-        }
-        Ran::Failed(error) if notes.ends_with_reset(&error) => Farewell::Reset,
-        Ran::Overdue(reason) => {
-            tracing::debug!(reason, "closed a connection");
-            Farewell::Silent
-        }
-        Ran::MadeRoom => {
-            options.refused(Refused::Room);
-            Farewell::Silent
-        }
-        Ran::Aborted if is_owed => return End::Cut,
-        Ran::Aborted | Ran::Failed(_) => Farewell::Silent,
+    if is_owed && matches!(ran, Ran::Aborted) {
+        return End::Cut;
+    }
+    let farewell = match inlet.refused() {
+        Some(fault) if matches!(ran, Ran::Done) => Farewell::Answer(answer_to(fault, &*refuse)),
+        Some(_) | None => ran.farewell(&notes, &options),
     };
     farewell.bid(stream, &watch).await;
     End::Complete
@@ -160,6 +144,30 @@ enum Ran {
     Overdue(&'static str),
     MadeRoom,
     Aborted,
+}
+
+impl Ran {
+    /// What is left to say.
+    fn farewell(self, notes: &Notes, options: &Options) -> Farewell {
+        match self {
+            Self::Done if notes.unread_body.get() => Farewell::Linger,
+            Self::Failed(error) if error.is_parse() => {
+                // Stricter than we are; it has answered by itself: 400, 414 or 431, bare.
+                tracing::debug!(%error, "hyper refused what had passed");
+                Farewell::Linger
+            }
+            Self::Failed(error) if notes.ends_with_reset(&error) => Farewell::Reset,
+            Self::Overdue(reason) => {
+                tracing::debug!(reason, "closed a connection");
+                Farewell::Silent
+            }
+            Self::MadeRoom => {
+                options.refused(Refused::Room);
+                Farewell::Silent
+            }
+            Self::Done | Self::Failed(_) | Self::Aborted => Farewell::Silent,
+        }
+    }
 }
 
 async fn run<S, B>(
