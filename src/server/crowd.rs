@@ -16,10 +16,16 @@ use super::watch::Watch;
 /// yet get on.
 const PAUSE: Duration = Duration::from_millis(10);
 
+/// How long the order of claims is good for; who has come by a better one is not asked.
+const GOOD_FOR: Duration = Duration::from_millis(100);
+
 /// The connections of one worker.
 #[derive(Debug)]
 pub(super) struct Crowd {
     watches: Vec<Weak<Watch>>,
+    /// Those who could be asked to leave, the one with the least claim last.
+    line: Vec<Weak<Watch>>,
+    lined_up: Instant,
     /// Whether somebody waits for a place.
     pressed: Receiver<bool>,
     /// Who was asked to leave last.
@@ -34,7 +40,16 @@ impl Crowd {
     /// Of a worker; one that is not the first to take connections lets the first make room first.
     pub(super) fn new(pressed: Receiver<bool>, is_first: bool) -> Self {
         let patience = if is_first { Duration::ZERO } else { PAUSE };
-        Self { watches: Vec::new(), pressed, asked: Weak::new(), next: Instant::now(), patience }
+        let now = Instant::now();
+        Self {
+            watches: Vec::new(),
+            line: Vec::new(),
+            lined_up: now,
+            pressed,
+            asked: Weak::new(),
+            next: now,
+            patience,
+        }
     }
 
     pub(super) fn join(&mut self, watch: &Rc<Watch>) {
@@ -64,15 +79,29 @@ impl Crowd {
         if self.asked.strong_count() > 0 {
             return; // their place will be free in a moment
         }
-        self.watches.retain(|watch| watch.strong_count() > 0);
-        let claims = self.watches.iter().filter_map(|watch| {
-            let watch = watch.upgrade()?;
-            Some((watch.claim(now.into_std())?, watch))
-        });
-        if let Some((_, watch)) = claims.min_by_key(|(claim, _)| *claim) {
-            watch.ask_to_leave();
-            self.asked = Rc::downgrade(&watch);
+        if self.line.is_empty() || now.duration_since(self.lined_up) > GOOD_FOR {
+            self.line_up(now);
         }
+        while let Some(watch) = self.line.pop() {
+            if let Some(watch) = watch.upgrade().filter(|w| w.claim(now.into_std()).is_some()) {
+                watch.ask_to_leave();
+                self.asked = Rc::downgrade(&watch);
+                return;
+            }
+        }
+    }
+
+    /// Looks at everybody at once, because in a flood many are asked one after the other.
+    fn line_up(&mut self, now: Instant) {
+        self.watches.retain(|watch| watch.strong_count() > 0);
+        let claim = |weak: &Weak<Watch>| {
+            let watch = weak.upgrade()?;
+            Some((watch.claim(now.into_std())?, Weak::clone(weak)))
+        };
+        let mut claims: Vec<_> = self.watches.iter().filter_map(claim).collect();
+        claims.sort_by_key(|(claim, _)| std::cmp::Reverse(*claim));
+        self.line = claims.into_iter().map(|(_, watch)| watch).collect();
+        self.lined_up = now;
     }
 
     /// Somebody left: if it was who was asked, the next may be asked at once.
