@@ -3,6 +3,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::sync::mpsc;
 use std::time::Duration;
 
 use innopaas_proxy::sandbox::{Act, Sandbox};
@@ -158,14 +159,17 @@ fn an_answer_whose_head_is_too_large_is_refused() {
 
 #[test]
 fn a_connection_that_closed_while_unused_costs_nobody_a_call() {
-    let upstream = RawUpstream::start(|_, mut tls| {
+    let (tell, closed) = mpsc::channel();
+    let upstream = RawUpstream::start(move |_, mut tls| {
         read_request(&mut tls).unwrap();
         answer(&mut tls, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}");
         close(tls);
+        tell.send(()).unwrap();
     });
     let proxy = Setup::new().start_before_raw(&upstream);
     for _ in 0..20 {
         assert_eq!(proxy.call(Call::sms()).status, 200);
+        closed.recv().unwrap(); // whether the proxy has heard of it already or not
     }
     assert_eq!(upstream.connections(), 20);
 }
