@@ -385,11 +385,9 @@ fn go_away(bytes: &[u8]) -> Result<Option<usize>, String> {
     match bytes {
         [0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, length, 7, frame @ ..] => {
             let Some(payload) = frame.get(5..5 + usize::from(*length)) else { return Ok(None) };
-            let code = payload.get(4..8);
-            if code == Some(&[0, 0, 0, 13]) {
-                Ok(Some(18 + payload.len()))
-            } else {
-                Err("?".into())
+            match payload.get(4..8) {
+                Some([0, 0, 0, 13]) => Ok(Some(18 + payload.len())),
+                code => Err(format!("GOAWAY with the code {code:?}")),
             }
         }
         _ if bytes.len() < 13 => Ok(None),
