@@ -40,7 +40,7 @@ pub(super) async fn answer(
     open.read(read.bytes, read.sha256.clone());
     let verdict = verdict.and(read.verdict.map_err(Fault::Rule));
     match verdict {
-        Err(Fault::Pair) => {
+        Err(Fault::Refused) => {
             let answer = answer::refused(state.refusal());
             Ok(ended(open, Outcome::Refused, lingering(answer, &read)))
         }
@@ -56,7 +56,8 @@ pub(super) async fn answer(
 /// What is wrong with a call.
 #[derive(Debug, Clone, Copy)]
 enum Fault {
-    Pair,
+    /// The pair is not valid, or the path is forbidden.
+    Refused,
     Rule(Rule),
 }
 
@@ -64,7 +65,7 @@ enum Fault {
 fn judge(head: &Parts, state: &State, port: u16) -> (Result<(), Fault>, Option<Content>) {
     match check::head(head, port) {
         Err(rule) => (Err(Fault::Rule(rule)), None),
-        Ok(claim) if !state.accepts(&claim) => (Err(Fault::Pair), None),
+        Ok(claim) if !state.accepts(head.uri.path(), &claim) => (Err(Fault::Refused), None),
         Ok(claim) => (Ok(()), Some(claim.content)),
     }
 }

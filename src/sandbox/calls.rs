@@ -3,11 +3,12 @@
 //! Invariant: no value of a credential is here, and no body; the memory is bounded. Calls to the
 //! control endpoints are not remembered.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 
 use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use http::request::Parts;
+use ring::digest;
 use serde::Serialize;
 
 use super::check::Rule;
@@ -15,6 +16,7 @@ use super::check::Rule;
 const RECORDS: usize = 64; // calls
 const PATHS: usize = 64; // distinct ones; the rest is counted as OTHER_PATHS
 const OTHER_PATHS: &str = "(others)";
+const BODIES: usize = 1_000_000; // accepted ones that are known again: about 35 MB of hashes
 
 /// Counts, and the last calls.
 ///
@@ -26,12 +28,19 @@ pub struct Calls {
     pub total: u64,
     /// Calls that passed every check.
     pub accepted: u64,
-    /// Calls with a wrong, expired or replaced pair.
+    /// Calls with a wrong, expired or replaced pair, or to a forbidden path.
     pub refused: u64,
     /// Calls that broke a rule.
     pub malformed: u64,
     /// Calls whose body did not come to its end.
     pub cut: u64,
+    /// Calls, among those that are not accepted, whose AppKey is of one pair that was valid once and
+    /// whose Authorization is of another, and that together never were a valid pair. Counted when
+    /// the head arrives; of the pairs, the latest 4096 are remembered.
+    pub mixed: u64,
+    /// Accepted calls with a body that was accepted on the same path before. Of the bodies, the
+    /// first 1,000,000 are remembered; calls without one, or whose body was not read, do not count.
+    pub duplicates: u64,
     /// `total`, by path without query.
     pub by_path: BTreeMap<String, u64>,
     /// The last 64 calls, oldest first, by the begin of their answers.
@@ -74,7 +83,7 @@ pub struct Call {
 pub enum Outcome {
     /// It passed every check; an act may still have answered it with an error.
     Accepted,
-    /// Its pair was wrong, expired or replaced.
+    /// Its pair was wrong, expired or replaced, or its path is forbidden.
     Refused,
     /// It broke a rule.
     Malformed {
@@ -116,6 +125,8 @@ fn first(headers: &HeaderMap, name: &str) -> Option<String> {
 pub(super) struct Tally {
     counts: Calls, // its `records` stay empty
     records: VecDeque<Call>,
+    /// What was accepted: path and body, hashed together.
+    bodies: HashSet<u128>,
 }
 
 impl Tally {
@@ -127,7 +138,14 @@ impl Tally {
         *paths.entry(path.to_owned()).or_default() += 1;
     }
 
+    pub(super) fn mixed(&mut self) {
+        self.counts.mixed += 1;
+    }
+
     pub(super) fn ended(&mut self, call: Call) {
+        if call.outcome == Outcome::Accepted && call.body_bytes > 0 {
+            self.accepted(hash(&call));
+        }
         *match call.outcome {
             Outcome::Accepted => &mut self.counts.accepted,
             Outcome::Refused => &mut self.counts.refused,
@@ -140,7 +158,24 @@ impl Tally {
         self.records.push_back(call);
     }
 
+    fn accepted(&mut self, body: u128) {
+        if self.bodies.contains(&body) {
+            self.counts.duplicates += 1;
+        } else if self.bodies.len() < BODIES {
+            self.bodies.insert(body);
+        }
+    }
+
     pub(super) fn calls(&self) -> Calls {
         Calls { records: self.records.iter().cloned().collect(), ..self.counts.clone() }
     }
+}
+
+/// Half of SHA-256, of path and body.
+fn hash(call: &Call) -> u128 {
+    let mut context = digest::Context::new(&digest::SHA256);
+    context.update(call.body_sha256.as_bytes()); // always as long: no path can begin in it
+    context.update(call.path.as_bytes());
+    let hash = context.finish();
+    hash.as_ref().first_chunk().map_or(0, |half| u128::from_be_bytes(*half))
 }

@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::act::{Act, Refusal};
 use super::answer::{self, Answer};
+use super::pair::Pair;
 use super::state::State;
 
 /// What all paths of this module begin with.
@@ -28,6 +29,20 @@ struct SetAct {
 #[serde(deny_unknown_fields)]
 struct SetRefusal {
     refusal: Refusal,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SetPair {
+    #[serde(rename = "appKey")]
+    app_key: String,
+    authorization: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SetPath {
+    path: String,
 }
 
 /// Why an order was not followed.
@@ -58,7 +73,8 @@ async fn follow(request: Request<Incoming>, state: &State) -> Result<Answer, Mis
     let order = request.uri().path().strip_prefix(PREFIX).unwrap_or("").to_owned();
     let expected = match order.as_str() {
         "calls" => Method::GET,
-        "token" | "expire" | "act" | "refusal" | "reset-counts" => Method::POST,
+        "token" | "expire" | "pair" | "application" | "kill-applications" | "forbid" | "allow"
+        | "act" | "refusal" | "reset-counts" => Method::POST,
         _ => return Err(Misunderstood::Path),
     };
     if *request.method() != expected {
@@ -72,6 +88,17 @@ async fn follow(request: Request<Incoming>, state: &State) -> Result<Answer, Mis
             return Ok(answer::json(StatusCode::OK, &pair));
         }
         "expire" => state.expire_token(),
+        "pair" => state.set_pair(read_pair(request).await?),
+        "application" => state.add_application(read_pair(request).await?),
+        "kill-applications" => state.kill_applications(),
+        "forbid" => {
+            let SetPath { path } = read(request).await?;
+            state.forbid(path);
+        }
+        "allow" => {
+            let SetPath { path } = read(request).await?;
+            state.allow(&path);
+        }
         "act" => {
             let SetAct { act, times } = read(request).await?;
             state.set_act(act, times);
@@ -83,6 +110,15 @@ async fn follow(request: Request<Incoming>, state: &State) -> Result<Answer, Mis
         _ => state.reset_counts(),
     }
     Ok(answer::json(StatusCode::OK, &json!({ "done": order })))
+}
+
+async fn read_pair(request: Request<Incoming>) -> Result<Pair, Misunderstood> {
+    // The parser's own words may quote a value, and these values are a secret's.
+    let SetPair { app_key, authorization } = read(request).await.map_err(|_| {
+        let form = r#"the body is not {"appKey": "…", "authorization": "…"}"#;
+        Misunderstood::Body(form.to_owned())
+    })?;
+    Ok(Pair::new(app_key, authorization))
 }
 
 async fn read<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, Misunderstood> {

@@ -37,6 +37,7 @@ pub use pair::Pair;
 
 mod act;
 mod answer;
+mod applications;
 mod body;
 mod call;
 mod calls;
@@ -67,7 +68,7 @@ pub struct Options {
     pub address: SocketAddr,
     /// How it refuses a pair.
     pub refusal: Refusal,
-    /// The pair it accepts; a random one if `None`.
+    /// The first application's pair; a random one if `None`.
     pub pair: Option<Pair>,
 }
 
@@ -145,7 +146,7 @@ impl Sandbox {
         &self.ca_pem
     }
 
-    /// The pair now; it is valid unless it was expired.
+    /// The first application's pair now; it is valid unless it was expired.
     pub fn pair(&self) -> Pair {
         self.state.pair()
     }
@@ -158,6 +159,43 @@ impl Sandbox {
     /// Ends the token's life without a new one.
     pub fn expire_token(&self) {
         self.state.expire_token();
+    }
+
+    /// Makes this the first application's pair; the one before is dead at once.
+    ///
+    /// Other than with [`Self::new_token`], the AppKey can be another as well.
+    pub fn set_pair(&self, pair: Pair) {
+        self.state.set_pair(pair);
+    }
+
+    /// Makes a further application and answers its pair, which is valid beside the first one's.
+    ///
+    /// New tokens and [`Self::expire_token`] concern the first application only. There is room for
+    /// 64 further ones; one more, and the oldest of them is dead.
+    pub fn new_application(&self) -> Pair {
+        self.state.new_application()
+    }
+
+    /// Like [`Self::new_application`], with a pair of the caller's choice.
+    pub fn add_application(&self, pair: Pair) {
+        self.state.add_application(pair);
+    }
+
+    /// Ends the life of all pairs but the first application's.
+    pub fn kill_applications(&self) {
+        self.state.kill_applications();
+    }
+
+    /// Refuses every call to exactly this path from now on, whatever pair it shows, as an
+    /// application's missing right does. There is room for 64 paths; one more, and the oldest is
+    /// allowed again.
+    pub fn forbid(&self, path: impl Into<String>) {
+        self.state.forbid(path.into());
+    }
+
+    /// Takes [`Self::forbid`] back.
+    pub fn allow(&self, path: &str) {
+        self.state.allow(path);
     }
 
     /// Has the next `times` calls meet this act; with `None`, all until the next change.

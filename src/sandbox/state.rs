@@ -1,25 +1,29 @@
-//! What the sandbox's thread and its owner share: the pair, the act, the tally.
+//! What the sandbox's thread and its owner share: the pairs, the act, the tally.
 //!
 //! Invariant: no lock is held across a wait; every method takes it once. Decides nothing about a
-//! call but whether its pair is the valid one.
+//! call but whether it is refused.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http::request::Parts;
 
 use super::act::{Act, Refusal};
+use super::applications::{Applications, Worth};
 use super::calls::{Call, Calls, Outcome, Tally};
 use super::check::Claim;
 use super::pair::{Mint, Pair};
+
+const FORBIDDEN: usize = 64; // paths; one more, and the oldest is allowed again
 
 /// Shared by the thread that serves and the one that directs.
 pub(super) struct State(Mutex<Inner>);
 
 struct Inner {
     mint: Mint,
-    pair: Pair,
-    /// Whether the pair is accepted.
-    alive: bool,
+    applications: Applications,
+    /// Paths whose calls are refused whatever pair they show.
+    forbidden: VecDeque<String>,
     refusal: Refusal,
     act: Act,
     /// For how many calls the act is still good; `None` for all.
@@ -39,8 +43,8 @@ impl State {
         let pair = pair.unwrap_or_else(|| mint.pair());
         Self(Mutex::new(Inner {
             mint,
-            pair,
-            alive: true,
+            applications: Applications::of(pair),
+            forbidden: VecDeque::new(),
             refusal,
             act: Act::Normal,
             act_left: None,
@@ -50,26 +54,61 @@ impl State {
     }
 
     pub(super) fn pair(&self) -> Pair {
-        self.lock().pair.clone()
+        self.lock().applications.first().clone()
     }
 
     pub(super) fn new_token(&self) -> Pair {
         let mut inner = self.lock();
         let token = inner.mint.token();
-        inner.pair = Pair::new(inner.pair.app_key(), token);
-        inner.alive = true;
-        inner.pair.clone()
+        let pair = Pair::new(inner.applications.first().app_key(), token);
+        inner.applications.replace_first(pair.clone());
+        pair
+    }
+
+    pub(super) fn set_pair(&self, pair: Pair) {
+        self.lock().applications.replace_first(pair);
     }
 
     pub(super) fn expire_token(&self) {
-        self.lock().alive = false;
+        self.lock().applications.expire_first();
     }
 
-    pub(super) fn accepts(&self, claim: &Claim<'_>) -> bool {
-        let inner = self.lock();
-        inner.alive
-            && claim.app_key == inner.pair.app_key().as_bytes()
-            && claim.authorization == inner.pair.authorization().as_bytes()
+    pub(super) fn new_application(&self) -> Pair {
+        let mut inner = self.lock();
+        let pair = inner.mint.pair();
+        inner.applications.add(pair.clone());
+        pair
+    }
+
+    pub(super) fn add_application(&self, pair: Pair) {
+        self.lock().applications.add(pair);
+    }
+
+    pub(super) fn kill_applications(&self) {
+        self.lock().applications.kill_further();
+    }
+
+    pub(super) fn forbid(&self, path: String) {
+        let mut inner = self.lock();
+        inner.forbidden.retain(|forbidden| *forbidden != path);
+        if inner.forbidden.len() == FORBIDDEN {
+            inner.forbidden.pop_front();
+        }
+        inner.forbidden.push_back(path);
+    }
+
+    pub(super) fn allow(&self, path: &str) {
+        self.lock().forbidden.retain(|forbidden| forbidden != path);
+    }
+
+    /// Whether a call to this path with this pair is let in; counts it if its pair is mixed.
+    pub(super) fn accepts(&self, path: &str, claim: &Claim<'_>) -> bool {
+        let mut inner = self.lock();
+        let worth = inner.applications.worth(claim);
+        if worth == Worth::Mixed {
+            inner.tally.mixed();
+        }
+        worth == Worth::Valid && !inner.forbidden.iter().any(|forbidden| forbidden == path)
     }
 
     pub(super) fn set_refusal(&self, refusal: Refusal) {

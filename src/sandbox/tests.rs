@@ -74,6 +74,11 @@ fn once(request: &[u8]) -> Vec<u8> {
     String::from_utf8_lossy(request).replacen("HTTP/1.1", "HTTP/1.0", 1).into_bytes()
 }
 
+/// A call in HTTP/1.0 that meets no act.
+async fn plain_call(sandbox: &Sandbox, pair: &Pair, path: &str, body: &str) -> String {
+    exchange(sandbox, &once(&request(sandbox, pair, ("POST", path, JSON), body))).await
+}
+
 async fn control(sandbox: &Sandbox, method: &str, order: &str, body: &str) -> String {
     let request = format!(
         "{method} /_sandbox/{order} HTTP/1.0\r\nContent-Length: {}\r\n\r\n{body}",
@@ -136,6 +141,94 @@ async fn a_new_token_kills_the_old_one_and_an_expired_one_has_no_heir() {
     assert!(!calls.contains(new.authorization()) && !calls.contains(new.app_key()));
     control(&sandbox, "POST", "reset-counts", "").await;
     assert_eq!(sandbox.calls(), Calls::default());
+}
+
+#[tokio::test]
+async fn a_chosen_pair_replaces_the_first_ones_and_halves_of_two_are_counted_as_mixed() {
+    let sandbox = started();
+    let (old, new) = (sandbox.pair(), Pair::new("OTHERKEY", "OTHERTOKEN"));
+    let order = r#"{"appKey":"OTHERKEY","authorization":"OTHERTOKEN"}"#;
+    let answer = control(&sandbox, "POST", "pair", order).await;
+    assert!(answer.contains("200 OK") && !answer.contains("OTHER"), "{answer}");
+    assert_eq!(sandbox.pair(), new);
+    let mixed = Pair::new(new.app_key(), old.authorization());
+    let strange = Pair::new(new.app_key(), "NOBODYS");
+    for (pair, status) in [(&old, 401), (&new, 200), (&mixed, 401), (&strange, 401)] {
+        let answer = plain_call(&sandbox, pair, SMS, "{}").await;
+        assert!(answer.starts_with(&format!("HTTP/1.0 {status}")), "{answer}");
+    }
+    let calls = sandbox.calls();
+    assert_eq!((calls.accepted, calls.refused, calls.mixed), (1, 3, 1));
+
+    for wrong in [r#"{"appKey":"SECRET"}"#, r#"{"appKey":"k","authorization":4711}"#] {
+        let answer = control(&sandbox, "POST", "pair", wrong).await;
+        assert!(answer.starts_with("HTTP/1.0 400"), "{answer}");
+        assert!(!answer.contains("SECRET") && !answer.contains("4711"), "{answer}");
+    }
+    assert_eq!(sandbox.pair(), new);
+}
+
+#[tokio::test]
+async fn further_applications_are_accepted_until_they_are_killed() {
+    let sandbox = started();
+    let second = sandbox.new_application();
+    let third = Pair::new("THIRDKEY", "THIRDTOKEN");
+    let order = r#"{"appKey":"THIRDKEY","authorization":"THIRDTOKEN"}"#;
+    control(&sandbox, "POST", "application", order).await;
+    sandbox.expire_token();
+    sandbox.set_pair(Pair::new("FIRSTKEY", "FIRSTTOKEN"));
+    let first = sandbox.pair();
+    for pair in [&first, &second, &third] {
+        let answer = plain_call(&sandbox, pair, SMS, "").await;
+        assert!(answer.starts_with("HTTP/1.0 200"), "{answer}");
+    }
+    control(&sandbox, "POST", "kill-applications", "").await;
+    for (pair, status) in [(&first, 200), (&second, 401), (&third, 401)] {
+        let answer = plain_call(&sandbox, pair, SMS, "").await;
+        assert!(answer.starts_with(&format!("HTTP/1.0 {status}")), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_forbidden_path_is_refused_whatever_the_pair_until_it_is_allowed_again() {
+    let sandbox = started();
+    let pair = sandbox.pair();
+    let others = "/api/whatsapp/v3/msg/submit";
+    let order = format!("{{\"path\":\"{SMS}\"}}");
+    control(&sandbox, "POST", "forbid", &order).await;
+    sandbox.set_refusal(Refusal::Forbidden403Json);
+    for (path, status) in [(SMS, 403), (others, 200)] {
+        let answer = plain_call(&sandbox, &pair, path, "{}").await;
+        assert!(answer.starts_with(&format!("HTTP/1.0 {status}")), "{answer}");
+    }
+    control(&sandbox, "POST", "allow", &order).await;
+    let answer = plain_call(&sandbox, &pair, SMS, "{}").await;
+    assert!(answer.starts_with("HTTP/1.0 200"), "{answer}");
+    let calls = sandbox.calls();
+    assert_eq!((calls.accepted, calls.refused, calls.mixed), (2, 1, 0));
+}
+
+#[tokio::test]
+async fn a_body_that_is_accepted_twice_on_a_path_is_a_duplicate() {
+    let sandbox = started();
+    let pair = sandbox.pair();
+    let wrong = Pair::new(pair.app_key(), "WRONG");
+    let others = "/api/whatsapp/v3/msg/submit";
+    for (pair, path, body, duplicates) in [
+        (&wrong, SMS, "{}", 0), // was refused, so that it may come again
+        (&pair, SMS, "{}", 0),
+        (&pair, others, "{}", 0),
+        (&pair, SMS, "{ }", 0),
+        (&pair, SMS, "{}", 1),
+        (&pair, SMS, "", 1),
+        (&pair, SMS, "", 1), // nothing tells it from another
+    ] {
+        plain_call(&sandbox, pair, path, body).await;
+        assert_eq!(sandbox.calls().duplicates, duplicates, "{path} {body}");
+    }
+    sandbox.reset_counts();
+    plain_call(&sandbox, &pair, SMS, "{}").await;
+    assert_eq!(sandbox.calls().duplicates, 0);
 }
 
 #[tokio::test]
