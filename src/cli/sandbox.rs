@@ -11,12 +11,16 @@ use super::{EXIT_DONE, failed};
 use crate::credentials::{APP_KEY_FILE, AUTHORIZATION_FILE};
 use crate::sandbox::{Act, Options, Pair, Refusal, Sandbox};
 
+/// Where in the written directory the further application's pair is.
+const STANDBY: &str = "standby";
+
 #[derive(Debug, Args)]
 pub(super) struct SandboxArgs {
     /// Port on 127.0.0.1; 0 picks a free one.
     #[arg(long, default_value_t = 7256)]
     port: u16,
-    /// Where to write the CA's certificate (`ca.pem`) and the valid pair, for `run` to use.
+    /// Where to write the CA's certificate (`ca.pem`) and the valid pair, for `run` to use, and in
+    /// `standby` another application's pair, valid as well.
     #[arg(long, value_name = "DIRECTORY")]
     write: Option<PathBuf>,
     /// How a wrong pair is refused: 401-json, 403-json, 200-code or 401-html.
@@ -55,7 +59,10 @@ fn serve(arguments: &SandboxArgs) -> io::Result<()> {
 fn write(directory: &Path, sandbox: &Sandbox) -> io::Result<()> {
     fs::create_dir_all(directory)?;
     fs::write(directory.join("ca.pem"), sandbox.ca_pem())?;
-    write_pair(directory, &sandbox.pair())
+    write_pair(directory, &sandbox.pair())?;
+    let standby = directory.join(STANDBY);
+    fs::create_dir_all(&standby)?;
+    write_pair(&standby, &sandbox.new_application())
 }
 
 /// Writes a pair's files.

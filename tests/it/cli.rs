@@ -130,6 +130,9 @@ fn the_sandbox_runs_by_itself_and_run_uses_what_it_writes() {
     eventually("it listens", || sandbox.output().contains("sandbox: https://"));
     let output = sandbox.output();
     let origin = output.lines().find_map(|line| line.strip_prefix("sandbox: ")).unwrap();
+    let written = |path: &str| fs::read_to_string(directory.path().join(path)).unwrap();
+    assert_ne!(written("authorization"), written("standby/authorization"));
+    assert_ne!(written("app-key"), written("standby/app-key"));
 
     // Settings by environment and file, as in production.
     let mut file = tempfile::NamedTempFile::new().unwrap();
