@@ -26,10 +26,12 @@ use crate::telemetry::code::Sent;
 use crate::telemetry::metrics::WorkerMetrics;
 use connect::Connector;
 use pool::Pool;
+use transfer::Transfer;
 use wire::Wire;
 
-pub use body::{Broken, RequestBody, ResponseBody};
+pub use body::{Broken, ResponseBody};
 pub use error::{BodyFault, Error, Kind};
+pub use request_body::{RequestBody, Spare};
 pub use tls::{Roots, TlsError, client_config};
 
 mod address;
@@ -37,7 +39,9 @@ mod body;
 mod connect;
 mod error;
 mod pool;
+mod request_body;
 mod tls;
+mod transfer;
 mod wire;
 
 /// One worker's way to the origin.
@@ -68,7 +72,7 @@ struct Connection {
 struct Lease {
     connection: Connection,
     client: Weak<Client>,
-    transfer: Rc<body::Transfer>,
+    transfer: Rc<Transfer>,
 }
 
 impl Client {
@@ -241,7 +245,7 @@ fn judge<B>(answer: &Response<B>) -> Result<(), &'static str> {
 
 fn explain(
     error: &TrySendError<Request<RequestBody>>,
-    transfer: &body::Transfer,
+    transfer: &Transfer,
     connection: &Connection,
     before: u64,
 ) -> Error {
