@@ -50,6 +50,10 @@ fuzz:
 dev:
     cargo run --locked -- dev
 
+# The pair is replaced 100 times under load, in every way; `tests/drill/run ROTATIONS` for others
+drill:
+    tests/drill/run
+
 # What the program is made of: target/innopaas-proxy.cdx.json (CycloneDX)
 sbom:
     cargo install --quiet --locked cargo-cyclonedx@0.5.9

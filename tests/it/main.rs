@@ -20,6 +20,7 @@ mod cli;
 mod content_types;
 mod credentials;
 mod documents;
+mod drill;
 mod failures;
 mod greedy;
 mod hardening;

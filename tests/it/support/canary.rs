@@ -1,5 +1,7 @@
 //! The credentials of every process in these tests, and the search for them.
 
+use std::fmt::Display;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use innopaas_proxy::sandbox::Pair;
@@ -11,6 +13,11 @@ pub(crate) const CALLER_TOKEN: &str = "CanaryCaller5rT8vB1nM6kJ3hG0";
 
 pub(crate) fn pair() -> Pair {
     Pair::new(APP_KEY, TOKEN)
+}
+
+/// One of many pairs, no half of which is a half of another, and which the search finds as well.
+pub(crate) fn marked_pair(mark: impl Display) -> Pair {
+    Pair::new(format!("{APP_KEY}{mark}"), format!("{TOKEN}{mark}"))
 }
 
 /// Panics if any form of a canary is in there.

@@ -2,6 +2,7 @@
 
 pub(crate) mod call;
 pub(crate) mod canary;
+pub(crate) mod load;
 pub(crate) mod mount;
 pub(crate) mod proxy;
 pub(crate) mod raw_upstream;
