@@ -17,6 +17,7 @@ use innopaas_proxy::credentials::Credentials;
 use innopaas_proxy::proxy::admit::admit;
 use innopaas_proxy::secret::Secret;
 use innopaas_proxy::telemetry::access::AccessRecord;
+use innopaas_proxy::telemetry::code::Pair;
 use innopaas_proxy::telemetry::metrics::WorkerMetrics;
 
 /// What a typical client sends.
@@ -43,7 +44,12 @@ fn policy() -> Policy {
 
 fn credentials() -> Credentials {
     let secret = |text: &[u8]| Secret::from_file_content(text).unwrap();
-    Credentials { app_key: secret(&[b'k'; 17]), authorization: secret(&[b't'; 56]), generation: 1 }
+    Credentials {
+        app_key: secret(&[b'k'; 17]),
+        authorization: secret(&[b't'; 56]),
+        generation: 1,
+        pair: Pair::Primary,
+    }
 }
 
 fn record(metrics: &Arc<WorkerMetrics>) -> AccessRecord {

@@ -6,6 +6,7 @@ use http::{Response, StatusCode};
 use http_body_util::Full;
 
 use super::{Admin, text};
+use crate::credentials::Store;
 use crate::lifecycle::Phase;
 
 impl Admin {
@@ -18,17 +19,31 @@ impl Admin {
     /// Whether calls can be taken: bound, not draining, and a pair was loaded once.
     pub(super) fn readyz(&self) -> Response<Full<Bytes>> {
         let phase = self.phases.now();
-        let report = self.credentials.report();
-        let loaded = report.generation > 0;
+        let loaded = self.keyring.primary().report().generation > 0;
         let mut words = format!("phase: {}\n", phase.as_str());
-        words += &match report.generation {
-            0 => "credentials: none was loaded yet\n".to_owned(),
-            generation => format!("credentials: generation {generation} is in use\n"),
-        };
-        if let Some(problem) = report.problem {
-            words += &format!("credentials: the last reload failed: {problem}\n");
+        words += &self.in_words("credentials", self.keyring.primary());
+        if let Some(standby) = self.keyring.standby() {
+            words += &self.in_words("standby", standby);
         }
         verdict(phase == Phase::Serving && (loaded || self.ready_without_credentials), &words)
+    }
+
+    fn in_words(&self, name: &str, store: &Store) -> String {
+        let (report, pair) = (store.report(), store.pair());
+        let mut words = match report.generation {
+            0 => format!("{name}: none was loaded yet\n"),
+            generation if self.keyring.serving() == pair => {
+                format!("{name}: generation {generation} is in use\n")
+            }
+            generation => format!("{name}: generation {generation} is loaded\n"),
+        };
+        if let Some(problem) = report.problem {
+            words += &format!("{name}: the last reload failed: {problem}\n");
+        }
+        if self.keyring.is_refused(pair) {
+            words += &format!("{name}: InnoPaaS refuses it; replace the token\n");
+        }
+        words
     }
 
     /// Whether every worker answers.

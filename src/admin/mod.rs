@@ -15,7 +15,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 use tower_http::timeout::TimeoutLayer;
 
-use crate::credentials::Store;
+use crate::credentials::Keyring;
 use crate::lifecycle::{Phases, Pulse};
 use crate::server::Abort;
 use crate::telemetry::metrics::Metrics;
@@ -31,8 +31,8 @@ pub struct Admin {
     pub phases: Phases,
     /// One for each worker.
     pub pulses: Vec<Pulse>,
-    /// How the pair of credentials fares.
-    pub credentials: Arc<Store>,
+    /// How the pairs of credentials fare.
+    pub keyring: Arc<Keyring>,
     /// Whether `/readyz` may say yes without a pair.
     pub ready_without_credentials: bool,
     /// Everything that is counted.

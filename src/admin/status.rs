@@ -5,11 +5,11 @@ use std::time::SystemTime;
 use serde_json::{Value, json};
 
 use super::Admin;
+use crate::credentials::Store;
 
 impl Admin {
     pub(super) fn status(&self) -> String {
         let now = SystemTime::now();
-        let report = self.credentials.report();
         let errors: Vec<Value> = self
             .recent
             .all()
@@ -29,18 +29,26 @@ impl Admin {
             "uptime_seconds": seconds(self.started, now),
             "upstream": self.upstream,
             "workers": self.pulses.len(),
-            "credentials": {
-                "generation": report.generation,
-                "age_seconds": report.loaded_at.map(|at| seconds(at, now)),
-                "last_reload": report.last_reload.map(|(at, result)| json!({
-                    "result": result.as_str(),
-                    "seconds_ago": seconds(at, now),
-                })),
-                "problem": report.problem,
-            },
+            "credentials": self.pair(self.keyring.primary(), now),
+            "standby": self.keyring.standby().map(|standby| self.pair(standby, now)),
             "recent_errors": errors,
         });
         format!("{status:#}\n")
+    }
+
+    fn pair(&self, store: &Store, now: SystemTime) -> Value {
+        let (report, pair) = (store.report(), store.pair());
+        json!({
+            "serving": self.keyring.serving() == pair,
+            "refused": self.keyring.is_refused(pair),
+            "generation": report.generation,
+            "age_seconds": report.loaded_at.map(|at| seconds(at, now)),
+            "last_reload": report.last_reload.map(|(at, result)| json!({
+                "result": result.as_str(),
+                "seconds_ago": seconds(at, now),
+            })),
+            "problem": report.problem,
+        })
     }
 }
 

@@ -5,6 +5,7 @@
 //! is shared between workers but the pair of credentials and counters that a scrape adds up.
 
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use std::{fmt, io};
@@ -17,9 +18,10 @@ use tokio::task::{JoinSet, LocalSet};
 
 use crate::admin::Admin;
 use crate::config::{Config, Limits, ListenAddress, UnixSocket};
-use crate::credentials::{Callers, Store, Unusable, Watcher};
+use crate::credentials::{Callers, Keyring, Store, Unusable, Watcher};
 use crate::lifecycle::{Lifecycle, Phase, Phases};
 use crate::server::{self, Admission, Intake, Listener, SocketFile};
+use crate::telemetry::code::Pair;
 use crate::telemetry::log::LogGuard;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::recent::RecentErrors;
@@ -92,7 +94,7 @@ impl App {
         let callers = Callers::load(&config.listen, config.credentials.poll)?;
         let runtime = Builder::new_current_thread()
             .enable_all()
-            .max_blocking_threads(2) // one look at the credentials at a time, one at callers' files
+            .max_blocking_threads(3) // one look at a time: at each pair, and at callers' files
             .build()?;
         let (listener, socket_file) = listen(&config.listen.address)
             .map_err(|e| StartError::Bind("listen.address", config.listen.address.clone(), e))?;
@@ -147,21 +149,20 @@ impl App {
         let ended = LocalSet::new().block_on(&runtime, async move {
             let mut signals = Signals::new()?;
             let hangup = signal(SignalKind::hangup())?;
-            let hangup_too = signal(SignalKind::hangup())?;
-            let credentials = Arc::new(Store::default());
             let recent = Arc::new(RecentErrors::default());
             let (life, phases) = Lifecycle::starting();
             let (admin_life, admin_phases) = Lifecycle::starting();
 
             // Before anybody is served, so that the first call finds a pair.
-            let mut watcher =
-                Watcher::new(Arc::clone(&credentials), Arc::clone(&metrics), &config.credentials);
-            watcher.look().await;
+            let (keyring, mut watchers) = credentials(&config, &metrics);
+            for watcher in &mut watchers {
+                watcher.look().await;
+            }
 
             let shared = Shared {
                 config: &config,
                 tls,
-                credentials: &credentials,
+                keyring: &keyring,
                 recent: &recent,
                 admission: admission(&config.listen.address, &callers),
                 callers: callers.tokens(),
@@ -170,7 +171,7 @@ impl App {
             let admin = Arc::new(Admin {
                 phases: phases.clone(),
                 pulses,
-                credentials,
+                keyring: Arc::clone(&keyring),
                 ready_without_credentials: config.admin.ready_without_credentials,
                 metrics: Arc::clone(&metrics),
                 recent,
@@ -179,8 +180,12 @@ impl App {
             });
             let mut tasks = JoinSet::new();
             tasks.spawn_local(serve_admin(admin_listener, admin, config.limits, admin_phases)?);
-            tasks.spawn_local(async move { match watcher.run(hangup).await {} });
-            tasks.spawn_local(callers.run(hangup_too));
+            for watcher in watchers {
+                let hangup = signal(SignalKind::hangup())?;
+                tasks.spawn_local(async move { match watcher.run(hangup).await {} });
+            }
+            tasks.spawn_local(async move { match keyring.follow().await {} });
+            tasks.spawn_local(callers.run(hangup));
 
             life.advance(Phase::Serving);
             tracing::info!(
@@ -206,6 +211,21 @@ impl App {
         drop(socket_file);
         ended
     }
+}
+
+/// The pairs, and who keeps each of them up to date.
+fn credentials(config: &Config, metrics: &Arc<Metrics>) -> (Arc<Keyring>, Vec<Watcher>) {
+    let mut watchers = Vec::new();
+    let mut watched = |pair, directory: &PathBuf| {
+        let store = Arc::new(Store::new(pair));
+        let (metrics, poll) = (Arc::clone(metrics), config.credentials.poll);
+        watchers.push(Watcher::new(Arc::clone(&store), metrics, directory.clone(), poll));
+        store
+    };
+    let primary = watched(Pair::Primary, &config.credentials.directory);
+    let standby = config.credentials.standby.as_ref().map(|at| watched(Pair::Standby, at));
+    let keyring = Keyring::new(primary, standby, &config.refusal, Arc::clone(metrics));
+    (Arc::new(keyring), watchers)
 }
 
 fn listen(address: &ListenAddress) -> io::Result<(Listener, Option<SocketFile>)> {

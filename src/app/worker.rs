@@ -12,9 +12,9 @@ use tokio::sync::oneshot;
 use tokio::task::{JoinSet, LocalSet};
 
 use crate::config::{Config, Limits};
-use crate::credentials::{CallerTokens, Store};
+use crate::credentials::{CallerTokens, Keyring};
 use crate::lifecycle::{Heart, Phases, Pulse, heart};
-use crate::proxy::{Parts, Proxy};
+use crate::proxy::{Parts, Places, Proxy};
 use crate::server::{self, Admission, Drained, Intake, Listener, Peer};
 use crate::telemetry::metrics::{Metrics, WorkerMetrics};
 use crate::telemetry::recent::RecentErrors;
@@ -27,7 +27,7 @@ pub(super) type Workers = JoinSet<Result<Drained, oneshot::error::RecvError>>;
 pub(super) struct Shared<'a> {
     pub(super) config: &'a Config,
     pub(super) tls: Arc<ClientConfig>,
-    pub(super) credentials: &'a Arc<Store>,
+    pub(super) keyring: &'a Arc<Keyring>,
     pub(super) recent: &'a Arc<RecentErrors>,
     pub(super) admission: Admission,
     pub(super) callers: Option<CallerTokens>,
@@ -42,6 +42,7 @@ pub(super) fn start(
 ) -> io::Result<(Workers, Vec<Pulse>)> {
     let (mut workers, mut pulses, mut peers) = (JoinSet::new(), Vec::new(), Vec::new());
     let mut listener = Some(listener);
+    let held = shared.config.refusal.hold.map(Places::new);
     // The last one first, so that the accepting worker knows its peers.
     for (index, metrics) in metrics.workers().iter().enumerate().rev() {
         let entrance = if index == 0 {
@@ -57,7 +58,8 @@ pub(super) fn start(
         let worker = Worker {
             config: shared.config.clone(),
             tls: Arc::clone(&shared.tls),
-            credentials: Arc::clone(shared.credentials),
+            keyring: Arc::clone(shared.keyring),
+            held: held.clone(),
             recent: Arc::clone(shared.recent),
             admission: shared.admission.clone(),
             callers: shared.callers.clone(),
@@ -88,7 +90,8 @@ enum Entrance {
 struct Worker {
     config: Config,
     tls: Arc<ClientConfig>,
-    credentials: Arc<Store>,
+    keyring: Arc<Keyring>,
+    held: Option<Arc<Places>>,
     recent: Arc<RecentErrors>,
     admission: Admission,
     callers: Option<CallerTokens>,
@@ -113,8 +116,10 @@ impl Worker {
             );
             let proxy = Rc::new(Proxy::new(Parts {
                 callers: self.callers,
-                credentials: self.credentials,
+                keyring: self.keyring,
                 client: Rc::clone(&client),
+                refusal: self.config.refusal,
+                held: self.held,
                 policy: self.config.policy,
                 limits: self.config.limits,
                 guard: self.config.guard,

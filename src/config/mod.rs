@@ -13,6 +13,7 @@ pub use error::{Place, Problem, Problems};
 pub use listen::{Listen, ListenAddress, ListenTls, UnixSocket};
 pub use path::{PathPattern, Rule};
 pub use raw::Raw;
+pub use refusal::{Breaker, Hold, Refusal, Sign};
 pub use value::Origin;
 
 mod error;
@@ -21,6 +22,7 @@ mod listen;
 mod locate;
 mod path;
 mod raw;
+mod refusal;
 pub mod settings;
 mod validate;
 mod value;
@@ -32,8 +34,10 @@ pub struct Config {
     pub listen: Listen,
     /// InnoPaaS's side.
     pub upstream: Upstream,
-    /// Where the pair of secrets is.
+    /// Where the pairs of secrets are.
     pub credentials: Credentials,
+    /// How a refused pair is recognised, and what is done about it.
+    pub refusal: Refusal,
     /// What may pass, and how it must look.
     pub policy: Policy,
     /// What is looked for in answers.
@@ -87,8 +91,12 @@ pub struct Deadlines {
 pub struct Credentials {
     /// Holds `app-key` and `authorization`.
     pub directory: PathBuf,
-    /// How often it is looked at.
+    /// The same for another application of InnoPaaS, if there is one to fall back on.
+    pub standby: Option<PathBuf>,
+    /// How often they are looked at.
     pub poll: Duration,
+    /// Holds the key of fingerprints; `None` means a random one.
+    pub fingerprint_key_file: Option<PathBuf>,
 }
 
 /// What may pass, and how it must look.

@@ -94,7 +94,34 @@ settings! {
     CREDENTIALS_DIRECTORY "credentials.directory" One("/var/run/secrets/innopaas"),
         "Directory with the files `app-key` and `authorization`.";
     CREDENTIALS_POLL "credentials.poll" One("1s"),
-        "How often the directory is looked at; SIGHUP looks at once.";
+        "How often the directory is looked at; SIGHUP and a refusal look at once.";
+    CREDENTIALS_STANDBY_DIRECTORY "credentials.standby.directory" One(""),
+        "Directory with the pair of a second InnoPaaS application, to send with while the first one's is refused; empty means none.";
+    CREDENTIALS_FINGERPRINT_KEY_FILE "credentials.fingerprint_key_file" One(""),
+        "File with the key of the fingerprints in status and metrics, the same for all that are to be compared; empty means a random one for each process.";
+
+    REFUSAL_STATUSES "refusal.statuses" Many(&["401"]),
+        "Statuses from 400 to 499 that say that InnoPaaS does not accept the pair; a path behind one (`403 /api/otp/**`) is where it counts.";
+    REFUSAL_CODES "refusal.codes" Many(&[]),
+        "Codes in the envelope of an answer that say so, in quotes, perhaps with a path; answers in JSON are looked into for them and asked for without compression.";
+    REFUSAL_REPLAY "refusal.replay" One("false"),
+        "Whether a call is sent once more, with another pair, after another refusal than a 401; only right if InnoPaaS does nothing before it refuses in that way.";
+    REFUSAL_BUFFER "refusal.buffer" One("64KiB"),
+        "How much of a request's body is kept to send it once more; a call of which more has left is not repeated.";
+    REFUSAL_PEEK_WAIT "refusal.peek_wait" One("200ms"),
+        "How long the first 16 KiB of an answer may take to be looked into for a code.";
+    REFUSAL_CONFIRM "refusal.confirm" One("5s"),
+        "A refusal is confirmed by another one on a second path, or after so long without a success; only then do other calls go to the standby.";
+    REFUSAL_HOLD "refusal.hold" One("0s"),
+        "How long a refused call waits for a newer pair if no standby takes it; 0s is off.";
+    REFUSAL_HELD_CALLS "refusal.held_calls" One("256"),
+        "How many calls wait in this way at a time.";
+    REFUSAL_HELD_BYTES "refusal.held_bytes" One("4MiB"),
+        "How many bytes of bodies the waiting calls keep together.";
+    REFUSAL_BREAKER_REFUSALS "refusal.breaker.refusals" One("20"),
+        "After so many confirmed refusals in a row calls are answered 503 without asking InnoPaaS; 0 is off.";
+    REFUSAL_BREAKER_INTERVAL "refusal.breaker.interval" One("10s"),
+        "How often one call is let through then, to see whether the pair is accepted again.";
 
     POLICY_MODE "policy.mode" One("enforce"),
         "`enforce` refuses what this section does not allow; `observe` lets it pass and reports it.";

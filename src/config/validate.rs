@@ -2,13 +2,13 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use super::error::Problems;
 use super::judge::Judge;
 use super::listen::{ListenAddress, listen};
 use super::path::{PathPattern, Rule};
 use super::raw::Raw;
+use super::refusal::refusal;
 use super::settings as s;
 use super::value::{self, Origin};
 use super::{
@@ -23,6 +23,7 @@ pub(super) fn validate(raw: Raw) -> Result<Config, Problems> {
     let listen = listen(&mut judge);
     let upstream = upstream(&mut judge);
     let credentials = credentials(&mut judge);
+    let refusal = refusal(&mut judge);
     let policy = policy(&mut judge);
     let guard = guard(&mut judge);
     let limits = limits(&mut judge);
@@ -50,6 +51,7 @@ pub(super) fn validate(raw: Raw) -> Result<Config, Problems> {
             listen,
             upstream,
             credentials,
+            refusal: refusal?,
             policy,
             guard: guard?,
             limits,
@@ -69,11 +71,11 @@ fn upstream(judge: &mut Judge) -> Option<Upstream> {
     let ca_file = judge.one(&s::UPSTREAM_CA_FILE, value::optional_path);
     let forward_request_id = judge.one(&s::UPSTREAM_FORWARD_REQUEST_ID, value::switch);
     let allow_private = judge.many(&s::UPSTREAM_ALLOW_PRIVATE, value::network);
-    let resolve = judge.one(&s::UPSTREAM_RESOLVE, deadline);
-    let connect = judge.one(&s::UPSTREAM_CONNECT, deadline);
-    let tls_handshake = judge.one(&s::UPSTREAM_TLS_HANDSHAKE, deadline);
-    let response_head = judge.one(&s::UPSTREAM_RESPONSE_HEAD, deadline);
-    let body_progress = judge.one(&s::UPSTREAM_BODY_PROGRESS, deadline);
+    let resolve = judge.one(&s::UPSTREAM_RESOLVE, value::deadline);
+    let connect = judge.one(&s::UPSTREAM_CONNECT, value::deadline);
+    let tls_handshake = judge.one(&s::UPSTREAM_TLS_HANDSHAKE, value::deadline);
+    let response_head = judge.one(&s::UPSTREAM_RESPONSE_HEAD, value::deadline);
+    let body_progress = judge.one(&s::UPSTREAM_BODY_PROGRESS, value::deadline);
     let pool_idle = judge.one(&s::UPSTREAM_POOL_IDLE, value::duration);
     let pool_max_idle = judge.one(&s::UPSTREAM_POOL_MAX_IDLE, |t| value::number(t, 0, 10_000));
     Some(Upstream {
@@ -95,8 +97,18 @@ fn upstream(judge: &mut Judge) -> Option<Upstream> {
 
 fn credentials(judge: &mut Judge) -> Option<Credentials> {
     let directory = judge.one(&s::CREDENTIALS_DIRECTORY, path);
-    let poll = judge.one(&s::CREDENTIALS_POLL, deadline);
-    Some(Credentials { directory: directory?, poll: poll? })
+    let poll = judge.one(&s::CREDENTIALS_POLL, value::deadline);
+    let standby = judge.one(&s::CREDENTIALS_STANDBY_DIRECTORY, value::optional_path);
+    let key = judge.one(&s::CREDENTIALS_FINGERPRINT_KEY_FILE, value::optional_path);
+    let (directory, standby) = (directory?, standby?);
+    if standby.as_ref() == Some(&directory) {
+        judge.problem(
+            &s::CREDENTIALS_STANDBY_DIRECTORY,
+            "must be another directory than credentials.directory, with the pair of another \
+             InnoPaaS application: a new token kills the old one of the same application",
+        );
+    }
+    Some(Credentials { directory, standby, poll: poll?, fingerprint_key_file: key? })
 }
 
 /// Without the hosts, which follow from other sections.
@@ -127,9 +139,9 @@ fn limits(judge: &mut Judge) -> Option<Limits> {
     let header_count = judge.one(&s::LIMITS_HEADER_COUNT, |t| value::number(t, 16, 1000));
     let json_body = judge.one(&s::LIMITS_JSON_BODY, value::size);
     let upload_body = judge.one(&s::LIMITS_UPLOAD_BODY, value::size);
-    let head_deadline = judge.one(&s::LIMITS_HEAD_DEADLINE, deadline);
-    let body_progress = judge.one(&s::LIMITS_BODY_PROGRESS, deadline);
-    let idle = judge.one(&s::LIMITS_IDLE, deadline);
+    let head_deadline = judge.one(&s::LIMITS_HEAD_DEADLINE, value::deadline);
+    let body_progress = judge.one(&s::LIMITS_BODY_PROGRESS, value::deadline);
+    let idle = judge.one(&s::LIMITS_IDLE, value::deadline);
     Some(Limits {
         workers: workers?,
         connections: connections?,
@@ -164,15 +176,6 @@ fn log(judge: &mut Judge) -> Option<Log> {
     let level = judge.one(&s::LOG_LEVEL, log_level);
     let access = judge.one(&s::LOG_ACCESS, value::switch);
     Some(Log { format: format?, level: level?, access: access? })
-}
-
-fn deadline(text: &str) -> Result<Duration, String> {
-    /// Shorter than this, a busy machine alone would trip it.
-    const SHORTEST: Duration = Duration::from_millis(10);
-    match value::duration(text)? {
-        duration if duration < SHORTEST => Err("must be at least 10ms".to_owned()),
-        duration => Ok(duration),
-    }
 }
 
 fn head_size(text: &str) -> Result<usize, String> {
@@ -217,6 +220,8 @@ fn log_level(text: &str) -> Result<tracing::Level, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn check(file: &str) -> Result<Config, Vec<String>> {

@@ -28,6 +28,16 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// A duration that somebody waits for.
+pub(super) fn deadline(text: &str) -> Result<Duration, String> {
+    /// Shorter than this, a busy machine alone would trip it.
+    const SHORTEST: Duration = Duration::from_millis(10);
+    match duration(text)? {
+        duration if duration < SHORTEST => Err("must be at least 10ms".to_owned()),
+        duration => Ok(duration),
+    }
+}
+
 const DURATION_FORM: &str = "must be a duration such as `250ms`, `5s`, `2m` or `1h`";
 const LONGEST_MS: u64 = 24 * 3_600_000;
 

@@ -7,11 +7,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::signal::unix::Signal;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{MissedTickBehavior, interval_at, sleep_until, timeout};
 
 use super::load::{self, Problem, Stamp};
 use super::{Report, Store};
-use crate::config;
 use crate::secret::Secret;
 use crate::telemetry::metrics::{CredentialMetrics, Metrics, Reload};
 
@@ -67,29 +66,48 @@ struct Looked {
 }
 
 impl Watcher {
-    /// Watches the directory of this configuration on behalf of a store.
-    pub fn new(store: Arc<Store>, metrics: Arc<Metrics>, config: &config::Credentials) -> Self {
+    /// Watches a directory on behalf of a store.
+    pub fn new(
+        store: Arc<Store>,
+        metrics: Arc<Metrics>,
+        directory: PathBuf,
+        poll: Duration,
+    ) -> Self {
+        metrics.credentials(store.pair()).configured();
         Self {
             store,
             metrics,
-            directory: config.directory.clone(),
-            poll: config.poll,
+            directory,
+            poll,
             memory: Memory::default(),
             pending: None,
             told: false,
         }
     }
 
-    /// Looks at every poll, and at once on SIGHUP; ends never.
+    /// Looks at every poll, and at once on SIGHUP and when the store is asked to; ends never.
     pub async fn run(mut self, mut hangup: Signal) -> Infallible {
-        let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + self.poll, self.poll);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        /// A path that is always refused asks with every call: no more often than this.
+        const SPACING: Duration = Duration::from_millis(10);
+        let mut tick = interval_at(tokio::time::Instant::now() + self.poll, self.poll);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut questions = self.store.questions();
+        let mut not_before = tokio::time::Instant::now();
         loop {
+            let asked = async {
+                sleep_until(not_before).await;
+                // The store, which holds the other end, is ours too.
+                let _ = questions.changed().await;
+            };
             tokio::select! {
                 _ = tick.tick() => {}
                 _ = hangup.recv() => self.told = true,
+                () = asked => {}
             }
+            let asked = *questions.borrow_and_update();
             self.look().await;
+            self.store.answer(asked);
+            not_before = tokio::time::Instant::now() + SPACING;
         }
     }
 
@@ -118,31 +136,37 @@ impl Watcher {
         match found {
             Ok(Some(pair)) => {
                 let result = self.store.publish(pair, now);
-                announce(result, &self.store.report(), &self.metrics.credentials, now);
+                self.announce(result, &self.store.report(), now);
             }
             Ok(None) => {}
             Err(problem) => {
                 self.told |= matches!(problem, Problem::Stuck(_));
                 if self.store.note(&problem, now) {
-                    self.metrics.credentials.reload(Reload::Failed);
+                    self.metrics().reload(Reload::Failed);
                     let keeps = self.store.report().generation;
-                    tracing::warn!(%problem, generation_kept = keeps, "no new credentials");
+                    let pair = self.store.pair().as_str();
+                    tracing::warn!(pair, %problem, generation_kept = keeps, "no new credentials");
                 }
             }
         }
     }
-}
 
-fn announce(result: Reload, report: &Report, metrics: &CredentialMetrics, now: SystemTime) {
-    metrics.reload(result);
-    if result == Reload::Loaded {
-        metrics.in_use(report.generation, now);
+    fn announce(&self, result: Reload, report: &Report, now: SystemTime) {
+        self.metrics().reload(result);
+        if result == Reload::Loaded {
+            self.metrics().loaded(report.generation, String::new(), now);
+        }
+        tracing::info!(
+            pair = self.store.pair().as_str(),
+            generation = report.generation,
+            result = result.as_str(),
+            "read the credentials"
+        );
     }
-    tracing::info!(
-        generation = report.generation,
-        result = result.as_str(),
-        "read the credentials"
-    );
+
+    fn metrics(&self) -> &CredentialMetrics {
+        self.metrics.credentials(self.store.pair())
+    }
 }
 
 /// The part that touches files; runs where blocking is allowed.

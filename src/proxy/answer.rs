@@ -1,6 +1,8 @@
 //! What a caller is told instead of InnoPaaS's answer: one exhaustive `match` from reason to status,
 //! words and remedy.
 
+use std::time::Duration;
+
 use http::StatusCode;
 
 use super::content_type::Refused;
@@ -127,6 +129,9 @@ impl Reject {
             ),
             Self::ContentType(refused) => content_type(code, refused),
             Self::CredentialsMissing(why) => credentials_missing(code, why),
+            Self::CredentialRefused { refusals, wait } => {
+                credential_refused(code, *refusals, *wait)
+            }
             Self::Unanswered(error) => upstream(code, error),
         }
     }
@@ -176,6 +181,27 @@ fn credentials_missing(code: Code, why: &str) -> Answer {
             .to_owned(),
         proxy_status: "proxy_configuration_error",
         retry_after: Some(1),
+        close: false,
+    }
+}
+
+fn credential_refused(code: Code, refusals: u32, wait: Duration) -> Answer {
+    // Up, so that who waits so long is not early; a second at least.
+    let seconds = u32::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u32::MAX).max(1);
+    Answer {
+        code,
+        status: StatusCode::SERVICE_UNAVAILABLE,
+        title: OPERATOR,
+        detail: format!(
+            "InnoPaaS refused the credentials {refusals} times in a row, so it is not asked now."
+        ),
+        remedy: format!(
+            "Nothing was sent: the call can be made again once the token is replaced; make a new \
+             one in InnoPaaS's console and put it into the Secret. Until then one call in each \
+             refusal.breaker.interval is let through, the next in {seconds} s."
+        ),
+        proxy_status: "proxy_configuration_error",
+        retry_after: Some(seconds),
         close: false,
     }
 }

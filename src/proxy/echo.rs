@@ -15,16 +15,19 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use http_body::{Body, Frame, SizeHint};
 
+use super::exchange::Answered;
+use super::peek::Peeked;
+use super::refusal::is_encoded;
 use crate::config::Guard;
 use crate::credentials::Credentials;
 use crate::secret::Secret;
 use crate::telemetry::access::AccessRecord;
 use crate::telemetry::code::EchoPlace;
 use crate::telemetry::metrics::WorkerMetrics;
-use crate::upstream::{self, Broken, Kind, ResponseBody};
+use crate::upstream::{self, Broken, Kind};
 
 /// What the search counts with.
 pub(super) type Metrics = Arc<WorkerMetrics>;
@@ -35,8 +38,7 @@ pub(super) type Metrics = Arc<WorkerMetrics>;
 /// # Errors
 /// [`Kind::ResponseInvalid`], if the body is to be searched and cannot be.
 pub(super) fn search(
-    mut answer: Response<ResponseBody>,
-    credentials: Arc<Credentials>,
+    Answered { mut answer, credentials }: Answered,
     guard: Guard,
     metrics: &Metrics,
     record: &AccessRecord,
@@ -64,7 +66,7 @@ pub(super) fn search(
         request_id: record.request_id.clone(),
         told: false,
     };
-    Ok(answer.map(|body| SearchedBody { body, search: Some(search) }))
+    Ok(answer.map(|body| SearchedBody { body, search: Some(Box::new(search)) }))
 }
 
 fn warn(request_id: &HeaderValue, place: EchoPlace) {
@@ -94,15 +96,11 @@ fn drop_echoes(headers: &mut HeaderMap, credentials: &Credentials) -> usize {
     dropped
 }
 
-fn is_encoded(headers: &HeaderMap) -> bool {
-    let identity = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
-    headers.get_all(header::CONTENT_ENCODING).iter().any(|value| !identity(value))
-}
-
 /// The body of InnoPaaS's answer, searched if it is to be.
 pub(super) struct SearchedBody {
-    body: ResponseBody,
-    search: Option<Search>,
+    body: Peeked,
+    /// Boxed, because most bodies have none.
+    search: Option<Box<Search>>,
 }
 
 struct Search {
@@ -272,11 +270,12 @@ fn join(first: Bytes, second: Bytes) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telemetry::code::Pair;
 
     fn credentials(app_key: &str, authorization: &str) -> Arc<Credentials> {
         let secret = |text: &str| Secret::from_file_content(text.as_bytes()).unwrap();
         let (app_key, authorization) = (secret(app_key), secret(authorization));
-        Arc::new(Credentials { app_key, authorization, generation: 1 })
+        Arc::new(Credentials { app_key, authorization, generation: 1, pair: Pair::Primary })
     }
 
     fn mask(credentials: &Arc<Credentials>, pieces: &[&[u8]]) -> (String, usize) {

@@ -63,6 +63,13 @@ const LONGEST: usize = {
 };
 const _: () = assert!(LONGEST > 10, "longer than any name of the older scheme");
 
+impl Stripped {
+    /// The path without the query.
+    pub(super) fn path(&self) -> &str {
+        self.target.path()
+    }
+}
+
 impl Admitted {
     /// Takes away what is for this hop only and what is ours to write.
     pub fn strip(self, policy: &Policy) -> Stripped {

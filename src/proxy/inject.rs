@@ -18,27 +18,30 @@ pub struct Authenticated(Parts);
 
 impl Stripped {
     /// Adds one consistent pair, `Host`, the content type and the framing, exactly once each, and
-    /// the request id if it is to be sent.
+    /// the request id if it is to be sent. What is stripped stays, to be sent with another pair.
     pub fn inject(
-        self,
+        &self,
         credentials: &Credentials,
         host: &HeaderValue,
         request_id: Option<&HeaderValue>,
     ) -> Authenticated {
-        let Self { method, target, mut headers, content, length } = self;
+        let Self { method, target, headers, content, length } = self;
+        let mut headers = headers.clone();
         headers.insert(header::HOST, host.clone());
         headers.insert(APP_KEY, credentials.app_key.expose().clone());
         headers.insert(header::AUTHORIZATION, credentials.authorization.expose().clone());
         match content {
             Content::Json => drop(headers.insert(header::CONTENT_TYPE, JSON)),
             Content::Multipart(value) | Content::AsItCame { value: Some(value), .. } => {
-                headers.insert(header::CONTENT_TYPE, value);
+                headers.insert(header::CONTENT_TYPE, value.clone());
             }
             Content::AsItCame { value: None, .. } => {}
         }
         match length {
-            Length::Known(0) if !expects_a_body(&method) => {}
-            Length::Known(length) => drop(headers.insert(header::CONTENT_LENGTH, length.into())),
+            Length::Known(0) if !expects_a_body(method) => {}
+            Length::Known(length) => {
+                headers.insert(header::CONTENT_LENGTH, (*length).into());
+            }
             Length::Chunked => {
                 headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
             }
@@ -47,8 +50,8 @@ impl Stripped {
             headers.insert(X_REQUEST_ID, id.clone());
         }
         let mut head = Request::new(()).into_parts().0;
-        head.method = method;
-        head.uri = Uri::from(target);
+        head.method = method.clone();
+        head.uri = Uri::from(target.clone());
         head.headers = headers;
         Authenticated(head)
     }

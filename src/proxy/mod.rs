@@ -1,6 +1,6 @@
-//! The life of a call, top to bottom: admit → strip → take the body → inject → send → search the
-//! answer → respond. A caller that does not show its token is refused first of all, and then a
-//! call that finds no credentials.
+//! The life of a call, top to bottom: admit → strip → take the body → inject → send, and once more
+//! if the pair was refused → search the answer → respond. A caller that does not show its token is
+//! refused first of all, and then a call that finds no credentials.
 //!
 //! The order is held by types: `inject` takes only what `strip` returns, `strip` only what `admit`
 //! returns, and `send::Upstream` takes only what `inject` returns. Whatever goes wrong on the
@@ -13,8 +13,8 @@ use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
 
-use crate::config::{Guard, Limits, Policy};
-use crate::credentials::{CallerTokens, Credentials, Store};
+use crate::config::{Guard, Limits, Policy, Refusal};
+use crate::credentials::{CallerTokens, Keyring, Unavailable};
 use crate::server::{Abort, Fault};
 use crate::telemetry::access::AccessRecord;
 use crate::telemetry::code::{Code, Outcome};
@@ -35,11 +35,15 @@ mod body;
 mod caller;
 pub mod content_type;
 mod echo;
+mod exchange;
 pub mod headers;
+mod hold;
 pub mod inject;
 mod one;
+mod peek;
 #[cfg(test)]
 mod properties;
+mod refusal;
 mod reject;
 mod request_id;
 mod respond;
@@ -48,6 +52,9 @@ mod target;
 
 #[cfg(fuzzing)]
 pub use echo::mask;
+pub use hold::Places;
+#[cfg(fuzzing)]
+pub use refusal::read_code;
 
 /// Said while nothing is wrong with the files and nothing was read either.
 const NOT_READ_YET: &str = "files that were written one by one must stand still from one look to \
@@ -57,8 +64,10 @@ const NOT_READ_YET: &str = "files that were written one by one must stand still 
 #[derive(Debug)]
 pub struct Proxy {
     callers: Option<CallerTokens>,
-    credentials: Arc<Store>,
+    keyring: Arc<Keyring>,
     upstream: Upstream,
+    refusal: Refusal,
+    held: Option<Arc<Places>>,
     policy: Policy,
     limits: Limits,
     guard: Guard,
@@ -74,10 +83,14 @@ pub struct Proxy {
 pub struct Parts {
     /// Tokens of which a call must show one, if it must.
     pub callers: Option<CallerTokens>,
-    /// Where the pair is found.
-    pub credentials: Arc<Store>,
+    /// Where the pair to send a call with is found.
+    pub keyring: Arc<Keyring>,
     /// The way to InnoPaaS.
     pub client: Rc<upstream::Client>,
+    /// How a refused pair is recognised.
+    pub refusal: Refusal,
+    /// Where refused calls wait for a newer pair, if they do.
+    pub held: Option<Arc<Places>>,
     /// What may pass.
     pub policy: Policy,
     /// How large and how slow a caller's body may be.
@@ -99,8 +112,10 @@ impl Proxy {
     pub fn new(parts: Parts) -> Self {
         let Parts {
             callers,
-            credentials,
+            keyring,
             client,
+            refusal,
+            held,
             policy,
             limits,
             guard,
@@ -111,8 +126,10 @@ impl Proxy {
         } = parts;
         Self {
             callers,
-            credentials,
+            keyring,
             upstream: Upstream::new(client),
+            refusal,
+            held,
             policy,
             limits,
             guard,
@@ -160,30 +177,35 @@ impl Proxy {
         record: &mut AccessRecord,
     ) -> Result<Response<SearchedBody>, Reject> {
         caller::check(request.headers(), self.callers.as_ref())?;
-        self.credentials()?;
+        self.available()?;
         let (head, incoming) = request.into_parts();
         let admitted = admit(head, &incoming, &self.policy)?;
         record.observed = admitted.observed.as_ref().map(Reject::code);
         let limit = admitted.body_limit(&self.limits);
         let stripped = admitted.strip(&self.policy);
         let body = body::take(incoming, limit, self.limits.body_progress).await?;
-        // Looked at again, because the pair may have been replaced while the body came.
-        let credentials = self.credentials()?;
-        let id = self.forward_request_id.then_some(&record.request_id);
-        let mut authenticated = stripped.inject(&credentials, self.upstream.host(), id);
-        if self.guard.echo {
-            authenticated = authenticated.asking_for_plain_text();
-        }
-        record.generation = Some(credentials.generation);
-        let answer = self.upstream.send(authenticated, body, &mut record.sent).await?;
-        Ok(echo::search(answer, credentials, self.guard, &self.metrics, record)?)
+        // Only now, because the pair may be replaced while the body comes.
+        let credentials = self.choose(body.held()).await?;
+        let answered = self.exchange(&stripped, credentials, body, record).await?;
+        Ok(echo::search(answered, self.guard, &self.metrics, record)?)
     }
 
-    fn credentials(&self) -> Result<Arc<Credentials>, Reject> {
-        self.credentials.current().ok_or_else(|| {
-            let problem = self.credentials.report().problem;
-            Reject::CredentialsMissing(problem.unwrap_or_else(|| NOT_READ_YET.to_owned()))
-        })
+    /// Whether it is worth while to take the body.
+    fn available(&self) -> Result<(), Reject> {
+        match self.keyring.available() {
+            Err(Unavailable::Refused { .. }) if self.held.is_some() => Ok(()), // it may wait
+            available => available.map_err(|why| self.unavailable(why)),
+        }
+    }
+
+    fn unavailable(&self, why: Unavailable) -> Reject {
+        match why {
+            Unavailable::Missing => {
+                let problem = self.keyring.primary().report().problem;
+                Reject::CredentialsMissing(problem.unwrap_or_else(|| NOT_READ_YET.to_owned()))
+            }
+            Unavailable::Refused { refusals, wait } => Reject::CredentialRefused { refusals, wait },
+        }
     }
 
     fn note(&self, reject: &Reject, record: &AccessRecord) {

@@ -12,6 +12,7 @@ use super::admit::admit;
 use crate::config::{Config, Policy, Raw};
 use crate::credentials::Credentials;
 use crate::secret::Secret;
+use crate::telemetry::code::Pair;
 
 const APP_KEY: &str = "OursAppKey1234567";
 const AUTHORIZATION: &str = "OursAuthorizationToken";
@@ -83,6 +84,7 @@ fn send(headers: &[(String, Vec<u8>)], policy: &Policy) -> Option<Parts> {
         app_key: secret(APP_KEY),
         authorization: secret(AUTHORIZATION),
         generation: 1,
+        pair: Pair::Primary,
     };
     let stripped = admit(head, &body, policy).ok()?.strip(policy);
     let host = HeaderValue::from_static("api.innopaas.com");

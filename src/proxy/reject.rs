@@ -1,6 +1,8 @@
 //! Why a call is not answered by InnoPaaS: the one place where every reason ends, each with its
 //! code and with what is known of the bytes that left. `answer` has the words.
 
+use std::time::Duration;
+
 use super::content_type::Refused;
 use crate::server::Fault;
 use crate::telemetry::code::{Code, Outcome, Sent};
@@ -41,6 +43,13 @@ pub enum Reject {
     ContentType(Refused),
     /// There is no pair to send; why.
     CredentialsMissing(String),
+    /// InnoPaaS refused the pair again and again, and is not asked now.
+    CredentialRefused {
+        /// How often in a row.
+        refusals: u32,
+        /// How long until the next call is let through.
+        wait: Duration,
+    },
     /// InnoPaaS gave no answer, or the caller's body failed on its way there.
     Unanswered(upstream::Error),
 }
@@ -87,6 +96,7 @@ impl Reject {
             Self::Expectation => Code::ExpectationRefused,
             Self::ContentType(_) => Code::ContentTypeRefused,
             Self::CredentialsMissing(_) => Code::CredentialsMissing,
+            Self::CredentialRefused { .. } => Code::CredentialRefused,
             Self::Unanswered(error) => match error.kind {
                 Kind::ResolveFailed => Code::ResolveFailed,
                 Kind::ResolveTimeout => Code::ResolveTimeout,
@@ -128,7 +138,8 @@ impl Reject {
             | Self::Upgrade
             | Self::Expectation
             | Self::ContentType(_)
-            | Self::CredentialsMissing(_) => Sent::No,
+            | Self::CredentialsMissing(_)
+            | Self::CredentialRefused { .. } => Sent::No,
         }
     }
 
@@ -156,7 +167,8 @@ impl Reject {
             | Self::Policy
             | Self::Upgrade
             | Self::Expectation
-            | Self::ContentType(_) => "",
+            | Self::ContentType(_)
+            | Self::CredentialRefused { .. } => "",
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use http::{Method, StatusCode, Uri};
 
-use super::code::{Code, Outcome, Sent};
+use super::code::{Code, Outcome, Pair, Repeat, Sent};
 use super::metrics::WorkerMetrics;
 
 /// A path longer than this is cut in the record, in characters.
@@ -27,8 +27,12 @@ pub struct AccessRecord {
     pub observed: Option<Code>,
     /// Whether a byte of the request may have left.
     pub sent: Sent,
-    /// Generation of the pair that was sent.
-    pub generation: Option<u64>,
+    /// The pair that was sent last, and its generation.
+    pub pair: Option<(Pair, u64)>,
+    /// Whether InnoPaaS refused the first pair that was sent.
+    pub refused: bool,
+    /// With what it was sent once more, if it was.
+    pub repeat: Option<Repeat>,
     /// Bytes of the answer's body that were passed on.
     pub response_bytes: u64,
     method: Method,
@@ -55,7 +59,9 @@ impl AccessRecord {
             code: None,
             observed: None,
             sent: Sent::No,
-            generation: None,
+            pair: None,
+            refused: false,
+            repeat: None,
             response_bytes: 0,
             method,
             target,
@@ -93,7 +99,10 @@ impl Drop for AccessRecord {
             code = self.code.map(Code::as_str),
             would_refuse = self.observed.map(Code::as_str),
             sent = self.sent.as_str(),
-            generation = self.generation,
+            pair = self.pair.map(|(pair, _)| pair.as_str()),
+            generation = self.pair.map(|(_, generation)| generation),
+            refused = self.refused.then_some(true),
+            repeated_with = self.repeat.map(Repeat::as_str),
             response_bytes = self.response_bytes,
             duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
             "call"

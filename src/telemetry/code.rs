@@ -63,6 +63,60 @@ words! {
 }
 
 words! {
+    /// Which of the two pairs.
+    Pair {
+        /// The pair of `credentials.directory`.
+        Primary "primary",
+        /// The pair of another InnoPaaS application, of `credentials.standby.directory`.
+        Standby "standby",
+    }
+}
+
+words! {
+    /// With what a refused call was sent once more.
+    Repeat {
+        /// With a newer pair, that was in the files already.
+        Newer "newer",
+        /// With the standby pair.
+        Standby "standby",
+        /// With a newer pair, for which it waited.
+        Held "held",
+    }
+}
+
+words! {
+    /// How a call's wait for a newer pair ended.
+    Held {
+        /// The pair came.
+        Released "released",
+        /// It did not come in time.
+        Expired "expired",
+        /// There was no wait: as many calls waited as may.
+        NoPlace "no_place",
+        /// There was no wait: the waiting calls kept as many bytes as they may.
+        NoRoom "no_room",
+        /// The caller went away, or the drain ended.
+        Gone "gone",
+    }
+}
+
+words! {
+    /// Why an answer could not be looked into for a code.
+    Unread {
+        /// It is not JSON by its own word.
+        Type "type",
+        /// It is compressed.
+        Encoded "encoded",
+        /// It is larger than 16 KiB.
+        TooLarge "too_large",
+        /// It did not come whole within `refusal.peek_wait`.
+        TooLate "too_late",
+        /// It broke off, or is no envelope.
+        NoEnvelope "no_envelope",
+    }
+}
+
+words! {
     /// Why the proxy answered itself.
     Code {
         /// What came has not the form of a request.
@@ -103,6 +157,8 @@ words! {
         BodyBroken "body_broken",
         /// No pair of credentials was loaded yet.
         CredentialsMissing "credentials_missing",
+        /// InnoPaaS refused the pair again and again, and is not asked for now.
+        CredentialRefused "credential_refused",
         /// The upstream's name could not be looked up.
         ResolveFailed "resolve_failed",
         /// Looking up the upstream's name took too long.

@@ -83,6 +83,7 @@ fn every_call_leaves_one_record_without_its_query() {
             "message",
             "method",
             "outcome",
+            "pair",
             "path",
             "request_id",
             "response_bytes",

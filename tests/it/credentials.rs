@@ -51,8 +51,11 @@ fn a_swapped_pair_is_in_use_at_the_next_poll() {
     sandbox.reset_counts();
     assert_eq!(proxy.call(Call::sms()).status, 200);
     assert_eq!(sandbox.calls().refused, 0);
-    assert_eq!(proxy.metric(r#"innopaas_proxy_credential_reloads_total{result="loaded"}"#), 2);
-    assert_eq!(proxy.metric("innopaas_proxy_credential_generation"), 2);
+    assert_eq!(
+        proxy.metric(r#"innopaas_proxy_credential_reloads_total{pair="primary",result="loaded"}"#),
+        2
+    );
+    assert_eq!(proxy.metric(r#"innopaas_proxy_credential_generation{pair="primary"}"#), 2);
 }
 
 #[test]
@@ -101,7 +104,8 @@ fn bad_files_leave_the_last_good_pair_in_use_and_say_so() {
         let ready = proxy.admin("/readyz");
         assert!(ready.status == 200 && ready.text().contains(words), "{ready:?}");
         assert_eq!(proxy.call(Call::sms()).status, 200);
-        let failed = proxy.metric(r#"innopaas_proxy_credential_reloads_total{result="failed"}"#);
+        let failed = proxy
+            .metric(r#"innopaas_proxy_credential_reloads_total{pair="primary",result="failed"}"#);
         assert!(failed >= number as u64, "{failed}");
     }
     fs::remove_file(proxy.mount.path().join("..data")).unwrap();

@@ -1,21 +1,22 @@
 //! Every metric and label, in one place.
 //!
 //! A worker counts into a [`WorkerMetrics`] of its own, with relaxed atomic operations and no
-//! lock; a scrape adds the workers up. Labels are closed sets of words: no path, host or id ever
-//! becomes a label.
+//! lock; a scrape adds the workers up. Labels are closed sets of words, but for the fingerprint of
+//! a pair: no path, host or id ever becomes a label.
 
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use http::StatusCode;
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
-use prometheus_client::metrics::MetricType;
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::registry::Registry;
 
-use super::code::{Code, EchoPlace, Outcome};
+use super::code::{Code, EchoPlace, Held, Outcome, Pair, Repeat, Unread};
+
+pub use credentials::{CredentialMetrics, Reload};
+
+mod credentials;
+mod encode;
 
 /// Upper bounds of the duration histogram, in microseconds.
 const BUCKETS_US: [u64; 13] = [
@@ -30,8 +31,7 @@ const STATUS_CLASSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];
 #[derive(Debug)]
 pub struct Metrics {
     workers: Vec<Arc<WorkerMetrics>>,
-    /// How the pair of credentials fares.
-    pub credentials: CredentialMetrics,
+    credentials: [CredentialMetrics; Pair::ALL.len()],
     dropped_lines: tracing_appender::non_blocking::ErrorCounter,
 }
 
@@ -51,6 +51,11 @@ pub struct WorkerMetrics {
     malformed: AtomicU64,
     refused: Counters<{ Refused::ALL.len() }>,
     echoes: Counters<{ EchoPlace::ALL.len() }>,
+    credential_refusals: Counters<{ Pair::ALL.len() }>,
+    refusal_repeats: Counters<{ Repeat::ALL.len() }>,
+    unread: Counters<{ Unread::ALL.len() }>,
+    holds: Counters<{ Held::ALL.len() }>,
+    held: AtomicI64,
     cutting: AtomicBool,
 }
 
@@ -106,38 +111,6 @@ impl Refused {
     }
 }
 
-/// How the pair of credentials fares.
-#[derive(Debug, Default)]
-pub struct CredentialMetrics {
-    generation: AtomicU64,
-    loaded_at: AtomicU64,
-    reloads: Counters<{ Reload::ALL.len() }>,
-}
-
-/// How one look into the credentials' files ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reload {
-    /// A new pair is in use.
-    Loaded,
-    /// The files hold the pair that is in use already.
-    Unchanged,
-    /// The files hold no usable pair; the last good one stays.
-    Failed,
-}
-
-impl Reload {
-    const ALL: [Self; 3] = [Self::Loaded, Self::Unchanged, Self::Failed];
-
-    /// As it stands in the label and in the status.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Loaded => "loaded",
-            Self::Unchanged => "unchanged",
-            Self::Failed => "failed",
-        }
-    }
-}
-
 impl Metrics {
     /// Metrics for this many workers.
     pub fn new(
@@ -146,7 +119,7 @@ impl Metrics {
     ) -> Arc<Self> {
         Arc::new(Self {
             workers: (0..workers).map(|_| Arc::default()).collect(),
-            credentials: CredentialMetrics::default(),
+            credentials: Default::default(),
             dropped_lines,
         })
     }
@@ -154,6 +127,15 @@ impl Metrics {
     /// The counters of each worker.
     pub fn workers(&self) -> &[Arc<WorkerMetrics>] {
         &self.workers
+    }
+
+    /// How a pair of credentials fares.
+    pub fn credentials(&self, pair: Pair) -> &CredentialMetrics {
+        let [primary, standby] = &self.credentials;
+        match pair {
+            Pair::Primary => primary,
+            Pair::Standby => standby,
+        }
     }
 
     /// What is still in flight is about to be cut: it did not end because its callers went away.
@@ -241,6 +223,32 @@ impl WorkerMetrics {
         self.echoes.count(place as usize);
     }
 
+    /// InnoPaaS refused a pair.
+    pub fn credential_refused(&self, pair: Pair) {
+        self.credential_refusals.count(pair as usize);
+    }
+
+    /// A refused call is sent once more.
+    pub fn refusal_repeated(&self, with: Repeat) {
+        self.refusal_repeats.count(with as usize);
+    }
+
+    /// An answer could not be looked into.
+    pub fn unread(&self, why: Unread) {
+        self.unread.count(why as usize);
+    }
+
+    /// A call's wait for a newer pair ended, or did not begin.
+    pub fn hold_ended(&self, how: Held) {
+        self.holds.count(how as usize);
+    }
+
+    /// A call waits for a newer pair until the returned value is dropped.
+    pub fn held_call(self: &Arc<Self>) -> Open {
+        self.held.fetch_add(1, Relaxed);
+        Open { worker: Arc::clone(self), gauge: |worker| &worker.held }
+    }
+
     /// A caller's connection is open until the returned value is dropped.
     pub fn downstream_connection(self: &Arc<Self>) -> Open {
         self.downstream_open.fetch_add(1, Relaxed);
@@ -255,7 +263,7 @@ impl WorkerMetrics {
     }
 }
 
-/// Counts one open connection for as long as it lives.
+/// Counts one open connection, or one waiting call, for as long as it lives.
 #[derive(Debug)]
 pub struct Open {
     worker: Arc<WorkerMetrics>,
@@ -276,243 +284,5 @@ impl Durations {
             counter.fetch_add(1, Relaxed);
         }
         self.sum_us.fetch_add(us, Relaxed);
-    }
-}
-
-impl CredentialMetrics {
-    /// A look into the files ended.
-    pub fn reload(&self, result: Reload) {
-        self.reloads.count(result as usize);
-    }
-
-    /// This generation is in use from now on.
-    pub fn in_use(&self, generation: u64, now: SystemTime) {
-        self.generation.store(generation, Relaxed);
-        self.loaded_at.store(unix_seconds(now), Relaxed);
-    }
-}
-
-fn unix_seconds(time: SystemTime) -> u64 {
-    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
-
-impl Collector for Metrics {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        self.encode_calls(&mut encoder)?;
-        self.encode_connections(&mut encoder)?;
-        self.encode_credentials(&mut encoder)?;
-        encoder
-            .encode_descriptor(
-                "log_lines_dropped",
-                "Log lines dropped because the log's reader stood still",
-                None,
-                MetricType::Counter,
-            )?
-            .encode_counter::<NoLabelSet, u64, f64>(
-                &(self.dropped_lines.dropped_lines() as u64),
-                None,
-            )?;
-        encoder
-            .encode_descriptor("build", "The version that runs", None, MetricType::Info)?
-            .encode_info(&[("version", env!("CARGO_PKG_VERSION"))])
-    }
-}
-
-/// The parts of [`Collector::encode`], a group of metrics each.
-impl Metrics {
-    fn encode_calls(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let mut family = encoder.encode_descriptor(
-            "requests",
-            "Calls by what became of them; status_class is InnoPaaS's, for answered calls",
-            None,
-            MetricType::Counter,
-        )?;
-        for (index, class) in STATUS_CLASSES.iter().enumerate() {
-            let total = self.indexed(|worker| &worker.answered, index);
-            let labels = [("outcome", Outcome::Answered.as_str()), ("status_class", class)];
-            family.encode_family(&labels)?.encode_counter::<NoLabelSet, u64, f64>(&total, None)?;
-        }
-        for &outcome in Outcome::ALL.iter().filter(|&&outcome| outcome != Outcome::Answered) {
-            let total = self.indexed(|worker| &worker.unanswered, outcome as usize);
-            let labels = [("outcome", outcome.as_str()), ("status_class", "")];
-            family.encode_family(&labels)?.encode_counter::<NoLabelSet, u64, f64>(&total, None)?;
-        }
-
-        let mut family = encoder.encode_descriptor(
-            "errors",
-            "Calls that the proxy answered itself, by the code in the answer",
-            None,
-            MetricType::Counter,
-        )?;
-        for &code in Code::ALL {
-            let total = self.indexed(|worker| &worker.errors, code as usize);
-            family
-                .encode_family(&[("code", code.as_str())])?
-                .encode_counter::<NoLabelSet, u64, f64>(&total, None)?;
-        }
-
-        let mut family = encoder.encode_descriptor(
-            "observed_refusals",
-            "Calls that passed because policy.mode is observe, by the code they would have had",
-            None,
-            MetricType::Counter,
-        )?;
-        for code in [Code::PolicyRefused, Code::ContentTypeRefused] {
-            let total = self.indexed(|worker| &worker.observed, code as usize);
-            family
-                .encode_family(&[("code", code.as_str())])?
-                .encode_counter::<NoLabelSet, u64, f64>(&total, None)?;
-        }
-
-        let mut family = encoder.encode_descriptor(
-            "request_duration",
-            "From the end of a request's head to the end of its answer",
-            Some(&Unit::Seconds),
-            MetricType::Histogram,
-        )?;
-        for &outcome in Outcome::ALL {
-            let (sum, count, buckets) = self.durations(outcome);
-            family
-                .encode_family(&[("outcome", outcome.as_str())])?
-                .encode_histogram::<NoLabelSet>(sum, count, &buckets, None)?;
-        }
-
-        encoder
-            .encode_descriptor("requests_in_flight", "Calls now", None, MetricType::Gauge)?
-            .encode_gauge(&self.level(|worker| &worker.in_flight))?;
-        encoder
-            .encode_descriptor(
-                "malformed_requests",
-                "What callers sent that has not the form of a request; counted in errors, not in requests",
-                None,
-                MetricType::Counter,
-            )?
-            .encode_counter::<NoLabelSet, u64, f64>(&self.sum(|worker| &worker.malformed), None)?;
-        encoder
-            .encode_descriptor(
-                "upstream_repeats",
-                "Requests sent again because no byte had left the first time",
-                None,
-                MetricType::Counter,
-            )?
-            .encode_counter::<NoLabelSet, u64, f64>(&self.sum(|worker| &worker.repeated), None)
-    }
-
-    fn encode_connections(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        encoder
-            .encode_descriptor(
-                "downstream_connections",
-                "Open connections from applications",
-                None,
-                MetricType::Gauge,
-            )?
-            .encode_gauge(&self.level(|worker| &worker.downstream_open))?;
-        let mut family = encoder.encode_descriptor(
-            "connections_refused",
-            "Connections closed by the proxy: of another user, without TLS, or to make room for who waited",
-            None,
-            MetricType::Counter,
-        )?;
-        for why in Refused::ALL {
-            let total = self.indexed(|worker| &worker.refused, why as usize);
-            family
-                .encode_family(&[("reason", why.as_str())])?
-                .encode_counter::<NoLabelSet, u64, f64>(&total, None)?;
-        }
-        encoder
-            .encode_descriptor(
-                "upstream_connections",
-                "Open connections to InnoPaaS",
-                None,
-                MetricType::Gauge,
-            )?
-            .encode_gauge(&self.level(|worker| &worker.upstream_open))?;
-        encoder
-            .encode_descriptor(
-                "upstream_connections_opened",
-                "Connections ever opened to InnoPaaS",
-                None,
-                MetricType::Counter,
-            )?
-            .encode_counter::<NoLabelSet, u64, f64>(
-                &self.sum(|worker| &worker.upstream_opened),
-                None,
-            )
-    }
-
-    fn encode_credentials(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let generation = self.credentials.generation.load(Relaxed);
-        encoder
-            .encode_descriptor(
-                "credential_generation",
-                "Number of the pair in use, counted from 1 in this process; 0 means none",
-                None,
-                MetricType::Gauge,
-            )?
-            .encode_gauge(&generation)?;
-        let loaded_at = self.credentials.loaded_at.load(Relaxed);
-        let age = if loaded_at == 0 {
-            0
-        } else {
-            unix_seconds(SystemTime::now()).saturating_sub(loaded_at)
-        };
-        encoder
-            .encode_descriptor(
-                "credential_age",
-                "For how long the pair has been in use",
-                Some(&Unit::Seconds),
-                MetricType::Gauge,
-            )?
-            .encode_gauge(&age)?;
-        let mut family = encoder.encode_descriptor(
-            "credential_echoes",
-            "Credentials that InnoPaaS's answers repeated, and that were taken out",
-            None,
-            MetricType::Counter,
-        )?;
-        for &place in EchoPlace::ALL {
-            let total = self.indexed(|worker| &worker.echoes, place as usize);
-            family
-                .encode_family(&[("place", place.as_str())])?
-                .encode_counter::<NoLabelSet, u64, f64>(&total, None)?;
-        }
-        let mut family = encoder.encode_descriptor(
-            "credential_reloads",
-            "Looks into the credentials' files, by result",
-            None,
-            MetricType::Counter,
-        )?;
-        for result in Reload::ALL {
-            family
-                .encode_family(&[("result", result.as_str())])?
-                .encode_counter::<NoLabelSet, u64, f64>(
-                    &self.credentials.reloads.total(result as usize),
-                    None,
-                )?;
-        }
-        Ok(())
-    }
-
-    fn indexed<const N: usize>(
-        &self,
-        counters: impl Fn(&WorkerMetrics) -> &Counters<N>,
-        index: usize,
-    ) -> u64 {
-        self.workers.iter().map(|worker| counters(worker).total(index)).sum()
-    }
-
-    #[expect(clippy::cast_precision_loss, reason = "a sum of seconds for a graph")]
-    fn durations(&self, outcome: Outcome) -> (f64, u64, Vec<(f64, u64)>) {
-        let of_outcome = || self.workers.iter().filter_map(|w| w.durations.get(outcome as usize));
-        let bounds = BUCKETS_US.iter().map(|&us| us as f64 / 1e6).chain([f64::INFINITY]);
-        let buckets: Vec<(f64, u64)> = bounds
-            .enumerate()
-            .map(|(index, bound)| {
-                let count = |d: &Durations| d.buckets.get(index).map_or(0, |c| c.load(Relaxed));
-                (bound, of_outcome().map(count).sum())
-            })
-            .collect();
-        let sum_us: u64 = of_outcome().map(|durations| durations.sum_us.load(Relaxed)).sum();
-        (sum_us as f64 / 1e6, buckets.iter().map(|(_, count)| count).sum(), buckets)
     }
 }

@@ -1,0 +1,345 @@
+//! The pairs there are, and which of them a call is sent with.
+//!
+//! Calls go out with the primary pair. They go out with the standby while the primary's present
+//! generation is refused beyond doubt and the standby is not; a newer generation of the primary
+//! ends that at once. A single refused call may be sent with the other pair before that.
+//!
+//! While nothing is held against any pair, a call costs one atomic read here, and no lock.
+
+use std::convert::Infallible;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::standing::{Rules, Standing};
+use super::{Credentials, Store};
+use crate::config;
+use crate::telemetry::code::{Pair, Repeat};
+use crate::telemetry::metrics::Metrics;
+
+/// The pairs there are, and which of them a call is sent with.
+#[derive(Debug)]
+pub struct Keyring {
+    primary: Arc<Store>,
+    standby: Option<Arc<Store>>,
+    rules: Rules,
+    /// Whether anything is held against a pair: only then the lock is taken.
+    doubt: AtomicBool,
+    standings: Mutex<Standings>,
+    /// Paths are remembered as hashes that nobody can foresee.
+    hasher: RandomState,
+    metrics: Arc<Metrics>,
+}
+
+/// Why there is no pair to send a call with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unavailable {
+    /// The primary pair was never loaded.
+    Missing,
+    /// InnoPaaS refused the pair so often that it is not asked now.
+    Refused {
+        /// How often in a row.
+        refusals: u32,
+        /// How long until the next call is let through.
+        wait: Duration,
+    },
+}
+
+/// How the pairs stand, and what was last told of it.
+#[derive(Debug, Default)]
+struct Standings {
+    primary: Standing,
+    standby: Standing,
+    told: Situation,
+}
+
+/// What an operator wants to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Situation {
+    on_standby: bool,
+    primary: State,
+    standby: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct State {
+    refused: bool,
+    breaker_open: bool,
+}
+
+impl Keyring {
+    /// Over the stores of this configuration.
+    pub fn new(
+        primary: Arc<Store>,
+        standby: Option<Arc<Store>>,
+        refusal: &config::Refusal,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let rules = Rules { confirm: refusal.confirm, breaker: refusal.breaker };
+        metrics.credentials(Pair::Primary).stands(true, false);
+        Self {
+            primary,
+            standby,
+            rules,
+            doubt: AtomicBool::new(false),
+            standings: Mutex::default(),
+            hasher: RandomState::new(),
+            metrics,
+        }
+    }
+
+    /// Where the primary pair is found.
+    pub fn primary(&self) -> &Store {
+        &self.primary
+    }
+
+    /// Where the standby pair is found, if there is one by configuration.
+    pub fn standby(&self) -> Option<&Store> {
+        self.standby.as_deref()
+    }
+
+    /// Whether [`choose`](Self::choose) would find a pair now.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub fn available(&self) -> Result<(), Unavailable> {
+        if self.primary.current().is_none() {
+            return Err(Unavailable::Missing);
+        }
+        if !self.doubt.load(Relaxed) {
+            return Ok(());
+        }
+        let standings = self.settle();
+        match self.on_standby(&standings) {
+            Some(_) => Ok(()),
+            None => {
+                standings.primary.may_try(Instant::now()).map_err(|wait| standings.refused(wait))
+            }
+        }
+    }
+
+    /// The pair to send a call with.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub fn choose(&self) -> Result<Arc<Credentials>, Unavailable> {
+        let Some(primary) = self.primary.current() else { return Err(Unavailable::Missing) };
+        if !self.doubt.load(Relaxed) {
+            return Ok(primary);
+        }
+        let mut standings = self.settle();
+        match self.on_standby(&standings) {
+            Some(standby) => Ok(standby),
+            None => match standings.primary.admit(Instant::now(), &self.rules) {
+                Ok(()) => Ok(primary),
+                Err(wait) => Err(standings.refused(wait)),
+            },
+        }
+    }
+
+    /// A call with this pair was a success.
+    pub fn accepted(&self, credentials: &Credentials) {
+        if !self.doubt.load(Relaxed) {
+            return;
+        }
+        let mut standings = self.lock();
+        standings.of(credentials.pair).accepted(credentials.generation);
+        self.conclude(&mut standings);
+    }
+
+    /// A call with this pair was refused on this path, and the files hold no newer one.
+    pub fn refused(&self, credentials: &Credentials, path: &str) {
+        let path = self.hasher.hash_one(path);
+        let mut standings = self.settle();
+        let standing = standings.of(credentials.pair);
+        standing.refused(credentials.generation, path, Instant::now(), &self.rules);
+        self.conclude(&mut standings);
+    }
+
+    /// Has the files of both pairs looked at now, unless a newer one than this is there already.
+    pub async fn look_again(&self, refused: &Credentials) {
+        if self.newer_than(refused).is_some() {
+            return;
+        }
+        match (&self.standby, refused.pair) {
+            (Some(standby), Pair::Standby) => {
+                tokio::join!(self.primary.look_again(), standby.look_again());
+            }
+            (_, Pair::Primary | Pair::Standby) => self.primary.look_again().await,
+        }
+    }
+
+    /// A pair that came after this one was refused: the same of a newer generation or, when this
+    /// one stood in for it, the primary.
+    pub fn newer_than(&self, refused: &Credentials) -> Option<Arc<Credentials>> {
+        let primary = self.primary.current()?;
+        let standby = self.standby.as_ref().and_then(|store| store.current());
+        let own = match refused.pair {
+            Pair::Primary => Some(Arc::clone(&primary)),
+            Pair::Standby => standby,
+        };
+        if let Some(newer) = own.filter(|own| own.generation > refused.generation) {
+            return Some(newer);
+        }
+        let replaced = refused.pair == Pair::Standby && !self.settle().primary.is_refused();
+        replaced.then_some(primary)
+    }
+
+    /// Another pair to send a refused call with.
+    pub fn other_than(&self, refused: &Credentials) -> Option<(Arc<Credentials>, Repeat)> {
+        if let Some(newer) = self.newer_than(refused) {
+            return Some((newer, Repeat::Newer));
+        }
+        let standby = self.standby.as_ref().filter(|_| refused.pair == Pair::Primary)?.current()?;
+        // Sparing InnoPaaS goes for the standby as well.
+        self.settle().standby.admit(Instant::now(), &self.rules).ok()?;
+        Some((standby, Repeat::Standby))
+    }
+
+    /// Waits until there is a newer pair than this one.
+    pub async fn wait_for_newer(&self, refused: &Credentials) -> Arc<Credentials> {
+        let mut news = self.news();
+        loop {
+            if let Some(newer) = self.newer_than(refused) {
+                return newer;
+            }
+            news.next().await;
+        }
+    }
+
+    /// Waits until a call may be sent again because a newer pair came.
+    pub async fn wait_until_available(&self) -> Arc<Credentials> {
+        let mut news = self.news();
+        loop {
+            if let Ok(credentials) = self.choose() {
+                return credentials;
+            }
+            news.next().await;
+        }
+    }
+
+    /// Draws the conclusions from newer pairs also while no call asks; ends never.
+    pub async fn follow(&self) -> Infallible {
+        let mut news = self.news();
+        loop {
+            drop(self.settle());
+            news.next().await;
+        }
+    }
+
+    /// Which pair new calls are sent with.
+    pub fn serving(&self) -> Pair {
+        if self.settle().told.on_standby { Pair::Standby } else { Pair::Primary }
+    }
+
+    /// Whether this pair's present generation is refused beyond doubt.
+    pub fn is_refused(&self, pair: Pair) -> bool {
+        self.settle().of(pair).is_refused()
+    }
+
+    fn news(&self) -> News {
+        News {
+            primary: self.primary.generations(),
+            standby: self.standby.as_ref().map(|standby| standby.generations()),
+        }
+    }
+
+    /// The standings, with what newer generations made void taken out.
+    fn settle(&self) -> MutexGuard<'_, Standings> {
+        let mut standings = self.lock();
+        self.conclude(&mut standings);
+        standings
+    }
+
+    fn conclude(&self, standings: &mut Standings) {
+        standings.primary.is_about(generation(&self.primary));
+        standings.standby.is_about(self.standby.as_deref().map_or(0, generation));
+        let doubt = standings.primary.is_doubted() || standings.standby.is_doubted();
+        self.doubt.store(doubt, Relaxed);
+        let state = |standing: &Standing| State {
+            refused: standing.is_refused(),
+            breaker_open: standing.is_breaker_open(),
+        };
+        let situation = Situation {
+            on_standby: self.on_standby(standings).is_some(),
+            primary: state(&standings.primary),
+            standby: state(&standings.standby),
+        };
+        let before = std::mem::replace(&mut standings.told, situation);
+        if before != situation {
+            self.tell(before, situation);
+        }
+    }
+
+    /// The standby, if calls are sent with it.
+    fn on_standby(&self, standings: &Standings) -> Option<Arc<Credentials>> {
+        let standby = self.standby.as_ref()?.current()?;
+        (standings.primary.is_refused() && !standings.standby.is_refused()).then_some(standby)
+    }
+
+    fn tell(&self, before: Situation, now: Situation) {
+        let serving = |pair: Pair| (pair == Pair::Standby) == now.on_standby;
+        for (pair, before, now) in [
+            (Pair::Primary, before.primary, now.primary),
+            (Pair::Standby, before.standby, now.standby),
+        ] {
+            self.metrics.credentials(pair).stands(serving(pair), now.breaker_open);
+            let pair = pair.as_str();
+            match (before.refused, now.refused) {
+                (false, true) => tracing::warn!(pair, "InnoPaaS refuses the pair"),
+                (true, false) => tracing::info!(pair, "the pair is not refused any more"),
+                (false, false) | (true, true) => {}
+            }
+            if !before.breaker_open && now.breaker_open {
+                tracing::error!(pair, "calls are answered 503 until the pair is replaced");
+            }
+        }
+        match (before.on_standby, now.on_standby) {
+            (false, true) => tracing::warn!("calls are sent with the standby pair"),
+            (true, false) => tracing::info!("calls are sent with the primary pair again"),
+            (false, false) | (true, true) => {}
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Standings> {
+        // Every change is whole before anything can panic.
+        self.standings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn generation(store: &Store) -> u64 {
+    store.current().map_or(0, |current| current.generation)
+}
+
+impl Standings {
+    fn of(&mut self, pair: Pair) -> &mut Standing {
+        match pair {
+            Pair::Primary => &mut self.primary,
+            Pair::Standby => &mut self.standby,
+        }
+    }
+
+    fn refused(&self, wait: Duration) -> Unavailable {
+        Unavailable::Refused { refusals: self.primary.refusals(), wait }
+    }
+}
+
+/// Newer generations of either pair.
+struct News {
+    primary: tokio::sync::watch::Receiver<u64>,
+    standby: Option<tokio::sync::watch::Receiver<u64>>,
+}
+
+impl News {
+    async fn next(&mut self) {
+        // Neither ends: the keyring holds the stores that send.
+        match &mut self.standby {
+            Some(standby) => tokio::select! {
+                _ = self.primary.changed() => {}
+                _ = standby.changed() => {}
+            },
+            None => drop(self.primary.changed().await),
+        }
+    }
+}

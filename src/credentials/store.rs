@@ -1,0 +1,137 @@
+//! Where one pair is found: what the files held when they were last fit to be used.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwapOption;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use super::Credentials;
+use super::load::Problem;
+use crate::secret::Secret;
+use crate::telemetry::code::Pair;
+use crate::telemetry::metrics::Reload;
+
+/// Where the current generation of a pair is found.
+#[derive(Debug)]
+pub struct Store {
+    pair: Pair,
+    current: ArcSwapOption<Credentials>,
+    report: Mutex<Report>,
+    /// Tells whoever waits that there is a newer generation.
+    generation: watch::Sender<u64>,
+    /// How many looks into the files were asked for.
+    asked: watch::Sender<u64>,
+    /// How many of them are done.
+    answered: watch::Sender<u64>,
+}
+
+/// What can be said about a pair without saying what it is.
+#[derive(Debug, Clone, Default)]
+pub struct Report {
+    /// Generation in use; 0 if there is none.
+    pub generation: u64,
+    /// Since when it has been in use.
+    pub loaded_at: Option<SystemTime>,
+    /// When the files were last read, and how that ended.
+    pub last_reload: Option<(SystemTime, Reload)>,
+    /// What is wrong with the files now.
+    pub problem: Option<String>,
+}
+
+impl Store {
+    /// Empty, for this one of the pairs.
+    pub fn new(pair: Pair) -> Self {
+        Self {
+            pair,
+            current: ArcSwapOption::empty(),
+            report: Mutex::default(),
+            generation: watch::Sender::new(0),
+            asked: watch::Sender::new(0),
+            answered: watch::Sender::new(0),
+        }
+    }
+
+    /// Which of the pairs is found here.
+    pub fn pair(&self) -> Pair {
+        self.pair
+    }
+
+    /// The generation to send a call with; `None` until one was loaded.
+    pub fn current(&self) -> Option<Arc<Credentials>> {
+        self.current.load_full()
+    }
+
+    /// How the pair fares.
+    pub fn report(&self) -> Report {
+        self.report.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Tells of newer generations from now on.
+    pub(super) fn generations(&self) -> watch::Receiver<u64> {
+        self.generation.subscribe()
+    }
+
+    /// Has the files looked at now, and waits until that is done. However many ask, there is one
+    /// look at a time.
+    pub async fn look_again(&self) {
+        /// Longer than this no call waits for a file system.
+        const PATIENCE: Duration = Duration::from_secs(1);
+        let mut ticket = 0;
+        self.asked.send_modify(|asked| {
+            *asked += 1;
+            ticket = *asked;
+        });
+        let mut answered = self.answered.subscribe();
+        let _ = timeout(PATIENCE, answered.wait_for(|answered| *answered >= ticket)).await;
+    }
+
+    /// Tells the watcher that somebody asks for a look.
+    pub(super) fn questions(&self) -> watch::Receiver<u64> {
+        self.asked.subscribe()
+    }
+
+    /// A look that began when so many had asked is done.
+    pub(super) fn answer(&self, asked: u64) {
+        self.answered.send_replace(asked);
+    }
+
+    /// Puts a pair into use, unless it is the one that is in use already.
+    pub(super) fn publish(
+        &self,
+        (app_key, authorization): (Secret, Secret),
+        now: SystemTime,
+    ) -> Reload {
+        let current = self.current.load();
+        let same = current.as_ref().is_some_and(|current| {
+            current.app_key.same_as(&app_key) & current.authorization.same_as(&authorization)
+        });
+        let result = if same { Reload::Unchanged } else { Reload::Loaded };
+        let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
+        if !same {
+            let generation = current.as_ref().map_or(0, |current| current.generation) + 1;
+            let pair = self.pair;
+            let next = Credentials { app_key, authorization, generation, pair };
+            self.current.store(Some(Arc::new(next)));
+            self.generation.send_replace(generation);
+            report.generation = generation;
+            report.loaded_at = Some(now);
+        }
+        report.last_reload = Some((now, result));
+        report.problem = None;
+        result
+    }
+
+    /// Notes what is wrong with the files; the pair in use stays. Whether that is news.
+    pub(super) fn note(&self, problem: &Problem, now: SystemTime) -> bool {
+        let text = problem.to_string();
+        let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
+        let news = report.problem.as_ref() != Some(&text);
+        if news {
+            report.last_reload = Some((now, Reload::Failed));
+            report.problem = Some(text);
+        }
+        news
+    }
+}
