@@ -152,6 +152,10 @@ impl Keyring {
     pub fn refused(&self, credentials: &Credentials, path: &str) {
         let path = self.hasher.hash_one(path);
         let mut standings = self.settle();
+        if credentials.pair == Pair::Standby && !standings.primary.is_refused() {
+            // The primary was refused on that path before: the path may be to blame.
+            return;
+        }
         let standing = standings.of(credentials.pair);
         standing.refused(credentials.generation, path, Instant::now(), &self.rules);
         self.conclude(&mut standings);

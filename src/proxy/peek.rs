@@ -24,12 +24,14 @@ pub(super) struct Peeked {
     front: BytesMut,
     /// How it broke off while it was read.
     broken: Option<Broken>,
+    /// Whether the caller's side was let write what came before that.
+    let_write: bool,
     rest: ResponseBody,
 }
 
 impl Peeked {
     pub(super) fn unread(body: ResponseBody) -> Self {
-        Self { front: BytesMut::new(), broken: None, rest: body }
+        Self { front: BytesMut::new(), broken: None, let_write: false, rest: body }
     }
 
     pub(super) fn came_early(&self) -> bool {
@@ -86,6 +88,11 @@ impl Body for Peeked {
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         if !self.front.is_empty() {
             return Poll::Ready(Some(Ok(Frame::data(self.front.split().freeze()))));
+        }
+        if self.broken.is_some() && !std::mem::replace(&mut self.let_write, true) {
+            // With the error at once, the connection would end before the head was written.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
         }
         if let Some(broken) = self.broken.take() {
             return Poll::Ready(Some(Err(broken)));

@@ -31,5 +31,6 @@ mod life;
 mod listen;
 mod peers;
 mod policy;
+mod rotation;
 mod streaming;
 mod structure;
