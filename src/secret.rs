@@ -6,9 +6,12 @@
 
 use std::fmt;
 
+use bytes::Bytes;
 use http::HeaderValue;
 use memchr::memmem;
+use ring::hmac;
 use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
 
 /// The longest secret that is accepted, in bytes: InnoPaaS's samples are 17 and 56 bytes long, a
 /// JWT may need a few kB.
@@ -19,6 +22,9 @@ pub const MAX_LEN: usize = 4096;
 const SEARCHED_FROM: usize = 8;
 
 /// One secret that is sure to be a valid header value (RFC 9110, section 5.5).
+///
+/// Its bytes are overwritten in memory when the last clone is dropped; the copies that buffers of
+/// connections hold are not.
 #[derive(Clone)]
 pub struct Secret(HeaderValue);
 
@@ -67,8 +73,10 @@ impl Secret {
         if is_quoted(bytes) {
             return Err(Malformed::Quoted);
         }
+        // The value does not copy them, and its clones share them.
+        let bytes = Bytes::from_owner(Zeroizing::new(bytes.to_vec()));
         let mut value =
-            HeaderValue::from_bytes(bytes).map_err(|_| Malformed::Byte { position: 0 })?;
+            HeaderValue::from_maybe_shared(bytes).map_err(|_| Malformed::Byte { position: 0 })?;
         value.set_sensitive(true);
         Ok(Self(value))
     }
@@ -81,6 +89,12 @@ impl Secret {
     /// Whether both are the same, in a time that depends on their lengths only.
     pub fn same_as(&self, other: &Self) -> bool {
         self.0.as_bytes().ct_eq(other.0.as_bytes()).into()
+    }
+
+    /// Whether it is the beginning of the other one, and not all of it.
+    pub fn is_cut_from(&self, whole: &Self) -> bool {
+        let beginning = whole.0.as_bytes().get(..self.len());
+        self.len() < whole.len() && beginning.is_some_and(|b| self.0.as_bytes().ct_eq(b).into())
     }
 
     /// Where this text first has the secret. Secrets of less than 8 bytes are not searched for:
@@ -101,6 +115,12 @@ impl Secret {
         let Some(secret) = self.searched() else { return 0 };
         let begins = |&length: &usize| secret.get(..length).is_some_and(|b| text.ends_with(b));
         (1..secret.len()).rev().find(begins).unwrap_or_default()
+    }
+
+    /// Mixes it, with its length, into a keyed hash.
+    pub fn mix_into(&self, context: &mut hmac::Context) {
+        context.update(&(self.len() as u64).to_be_bytes());
+        context.update(self.0.as_bytes());
     }
 
     fn searched(&self) -> Option<&[u8]> {
@@ -183,9 +203,39 @@ mod tests {
     }
 
     #[test]
+    fn its_memory_is_overwritten_with_the_last_clone_and_not_before() {
+        use std::os::unix::fs::FileExt;
+        let memory = std::fs::File::open("/proc/self/mem").unwrap();
+        let read = |address: usize| {
+            let mut bytes = [0; 64];
+            // Freed memory may have gone back to the system altogether.
+            memory.read_exact_at(&mut bytes, address as u64).map_or([0; 64], |()| bytes)
+        };
+        let text: Vec<u8> = (0..64).map(|n| b'!' + n).collect();
+        let secret = Secret::from_file_content(&text).unwrap();
+        let address = secret.expose().as_bytes().as_ptr() as usize;
+        let clone = secret.clone();
+        drop(secret);
+        assert_eq!(read(address).as_slice(), text, "a clone is in use");
+        drop(clone);
+        let found = read(address);
+        // In whatever way the memory was used since: no eight bytes of it are where they were.
+        assert!(!found.chunks(8).zip(text.chunks(8)).any(|(found, secret)| found == secret));
+    }
+
+    #[test]
     fn debug_tells_the_length_alone() {
         let secret = Secret::from_file_content(b"hunter2hunter2").unwrap();
         assert_eq!(format!("{secret:?} {:?}", secret.expose()), "Secret(14 bytes) Sensitive");
+    }
+
+    #[test]
+    fn a_secret_that_was_cut_off_is_known_by_the_whole_one() {
+        let secret = |text: &str| Secret::from_file_content(text.as_bytes()).unwrap();
+        assert!(secret("abc").is_cut_from(&secret("abcdef")));
+        for other in ["abcdef", "abd", "bcdef", "abcdefg"] {
+            assert!(!secret(other).is_cut_from(&secret("abcdef")));
+        }
     }
 
     #[test]

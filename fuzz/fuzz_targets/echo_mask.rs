@@ -22,7 +22,7 @@ const AUTHORIZATION: &[u8] = b"babababaXbababab";
 static PAIR: LazyLock<Arc<Credentials>> = LazyLock::new(|| {
     let secret = |bytes| Secret::from_file_content(bytes).expect("it can be sent");
     let (app_key, authorization) = (secret(APP_KEY), secret(AUTHORIZATION));
-    Arc::new(Credentials { app_key, authorization, generation: 1 })
+    Arc::new(Credentials { app_key, authorization, generation: 1, pair: Pair::Primary })
 });
 
 fuzz_target!(|input: &[u8]| {

@@ -40,6 +40,12 @@ impl Admin {
         if let Some(problem) = report.problem {
             words += &format!("{name}: the last reload failed: {problem}\n");
         }
+        if let Some(expiry) = report.expiry {
+            words += &format!("{name}: the token expires at {expiry}\n");
+        }
+        if let Some(problem) = report.expiry_problem {
+            words += &format!("{name}: it is not known when the token expires: {problem}\n");
+        }
         if self.keyring.is_refused(pair) {
             words += &format!("{name}: InnoPaaS refuses it; replace the token\n");
         }

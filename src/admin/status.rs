@@ -42,14 +42,24 @@ impl Admin {
             "serving": self.keyring.serving() == pair,
             "refused": self.keyring.is_refused(pair),
             "generation": report.generation,
+            "fingerprint": report.fingerprint.map(|fingerprint| fingerprint.to_string()),
+            "expires": report.expiry.map_or(json!("unknown"), |expiry| json!({
+                "at": expiry.to_string(),
+                "seconds_left": expiry.left(unix_seconds(now)),
+                "source": expiry.source.as_str(),
+            })),
             "age_seconds": report.loaded_at.map(|at| seconds(at, now)),
             "last_reload": report.last_reload.map(|(at, result)| json!({
                 "result": result.as_str(),
                 "seconds_ago": seconds(at, now),
             })),
-            "problem": report.problem,
+            "problem": report.problem.or(report.expiry_problem),
         })
     }
+}
+
+fn unix_seconds(time: SystemTime) -> i64 {
+    i64::try_from(seconds(SystemTime::UNIX_EPOCH, time)).unwrap_or(i64::MAX)
 }
 
 fn seconds(then: SystemTime, now: SystemTime) -> u64 {

@@ -18,7 +18,7 @@ use tokio::task::{JoinSet, LocalSet};
 
 use crate::admin::Admin;
 use crate::config::{Config, Limits, ListenAddress, UnixSocket};
-use crate::credentials::{Callers, Keyring, Store, Unusable, Watcher};
+use crate::credentials::{Callers, FingerprintKey, Keyring, Store, Unusable, Watcher};
 use crate::lifecycle::{Lifecycle, Phase, Phases};
 use crate::server::{self, Admission, Intake, Listener, SocketFile};
 use crate::telemetry::code::Pair;
@@ -44,6 +44,7 @@ pub struct App {
     socket_file: Option<SocketFile>,
     admin_listener: TcpListener,
     callers: Callers,
+    fingerprints: Arc<FingerprintKey>,
     tls: Arc<ClientConfig>,
     roots: Roots,
     metrics: Arc<Metrics>,
@@ -65,8 +66,8 @@ pub enum StartError {
     Bind(&'static str, ListenAddress, io::Error),
     /// The CA file is of no use.
     Tls(TlsError),
-    /// A file that callers are told apart by is of no use.
-    Callers(Unusable),
+    /// A file that a setting names is of no use.
+    File(Unusable),
     /// The system gives no thread, timer or signal.
     System(io::Error),
 }
@@ -92,6 +93,8 @@ impl App {
         process::raise_descriptor_limit(config.limits.connections);
         let (tls, roots) = upstream::client_config(config.upstream.ca_file.as_deref())?;
         let callers = Callers::load(&config.listen, config.credentials.poll)?;
+        let key_file = config.credentials.fingerprint_key_file.as_deref();
+        let fingerprints = Arc::new(FingerprintKey::load(key_file)?);
         let runtime = Builder::new_current_thread()
             .enable_all()
             .max_blocking_threads(3) // one look at a time: at each pair, and at callers' files
@@ -109,6 +112,7 @@ impl App {
             socket_file,
             admin_listener,
             callers,
+            fingerprints,
             tls,
             roots,
             metrics,
@@ -142,6 +146,7 @@ impl App {
             socket_file,
             admin_listener,
             callers,
+            fingerprints,
             tls,
             roots,
             metrics,
@@ -154,7 +159,7 @@ impl App {
             let (admin_life, admin_phases) = Lifecycle::starting();
 
             // Before anybody is served, so that the first call finds a pair.
-            let (keyring, mut watchers) = credentials(&config, &metrics);
+            let (keyring, mut watchers) = credentials(&config, &fingerprints, &metrics);
             for watcher in &mut watchers {
                 watcher.look().await;
             }
@@ -214,10 +219,14 @@ impl App {
 }
 
 /// The pairs, and who keeps each of them up to date.
-fn credentials(config: &Config, metrics: &Arc<Metrics>) -> (Arc<Keyring>, Vec<Watcher>) {
+fn credentials(
+    config: &Config,
+    fingerprints: &Arc<FingerprintKey>,
+    metrics: &Arc<Metrics>,
+) -> (Arc<Keyring>, Vec<Watcher>) {
     let mut watchers = Vec::new();
     let mut watched = |pair, directory: &PathBuf| {
-        let store = Arc::new(Store::new(pair));
+        let store = Arc::new(Store::new(pair, Arc::clone(fingerprints)));
         let (metrics, poll) = (Arc::clone(metrics), config.credentials.poll);
         watchers.push(Watcher::new(Arc::clone(&store), metrics, directory.clone(), poll));
         store
@@ -284,7 +293,7 @@ impl StartError {
     /// Whether the configuration is at fault, and not the machine.
     pub fn is_configuration(&self) -> bool {
         match self {
-            Self::Tls(_) | Self::Callers(_) => true,
+            Self::Tls(_) | Self::File(_) => true,
             Self::Bind(..) | Self::System(_) => false,
         }
     }
@@ -304,7 +313,7 @@ impl From<TlsError> for StartError {
 
 impl From<Unusable> for StartError {
     fn from(error: Unusable) -> Self {
-        Self::Callers(error)
+        Self::File(error)
     }
 }
 
@@ -315,7 +324,7 @@ impl fmt::Display for StartError {
         match self {
             Self::Bind(setting, address, error) => cannot_bind(f, setting, address, error),
             Self::Tls(error) => write!(f, "{error}"),
-            Self::Callers(error) => write!(f, "{error}"),
+            Self::File(error) => write!(f, "{error}"),
             Self::System(error) => write!(f, "the system refuses: {error}"),
         }
     }

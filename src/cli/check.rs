@@ -4,7 +4,9 @@ use super::settings::{self, Loaded, SettingsArgs};
 use super::{EXIT_DONE, EXIT_USAGE};
 use crate::config::settings::{Default, Setting};
 use crate::config::{Config, Place};
-use crate::credentials::{APP_KEY_FILE, AUTHORIZATION_FILE, Callers, read_pair};
+use crate::credentials::{
+    self, APP_KEY_FILE, AUTHORIZATION_FILE, Callers, FingerprintKey, Problem, read_pair,
+};
 use crate::upstream;
 
 pub(super) fn check(arguments: &SettingsArgs) -> u8 {
@@ -23,9 +25,12 @@ pub(super) fn check(arguments: &SettingsArgs) -> u8 {
         Ok(callers) => callers,
         Err(error) => return problem(&error),
     };
+    if let Err(error) = FingerprintKey::load(config.credentials.fingerprint_key_file.as_deref()) {
+        return problem(&error);
+    }
     print!("{}", effective(&written));
     println!("# trusted authorities: {roots}");
-    println!("{}", credentials(&config));
+    credentials(&config);
     if let Some(tokens) = callers.tokens() {
         println!("# callers: must show one of {} tokens", tokens.count());
     }
@@ -74,14 +79,42 @@ fn scalar(value: &str) -> String {
     if plainly { value.to_owned() } else { serde_json::Value::from(value).to_string() }
 }
 
-/// Whether there is a pair; that is no matter of the configuration, it may come later.
-fn credentials(config: &Config) -> String {
-    match read_pair(&config.credentials.directory) {
-        Ok((app_key, authorization)) => format!(
-            "# credentials: {APP_KEY_FILE} **** ({} bytes), {AUTHORIZATION_FILE} **** ({} bytes)",
-            app_key.len(),
-            authorization.len()
-        ),
-        Err(problem) => format!("# credentials: none now: {problem}"),
+/// Whether there are pairs; that is no matter of the configuration, they may come later.
+fn credentials(config: &Config) {
+    let primary = read_pair(&config.credentials.directory);
+    println!("# credentials: {}", in_words(&primary));
+    let Some(directory) = &config.credentials.standby else { return };
+    let standby = read_pair(directory);
+    println!("# standby: {}", in_words(&standby));
+    println!(
+        "# standby: is another application of InnoPaaS: sender ids, templates, bound IP addresses, \
+         billing and webhooks are its own and must fit what is sent with it"
+    );
+    if let (Ok(primary), Ok(standby)) = (primary, standby)
+        && primary.app_key.same_as(&standby.app_key)
+    {
+        eprintln!(
+            "warning: credentials.standby.directory: its app-key is that of credentials.directory: \
+             a new token kills the old one of the same application, so it is no standby; take the \
+             pair of a second application"
+        );
+    }
+}
+
+fn in_words(pair: &Result<credentials::Loaded, Problem>) -> String {
+    match pair {
+        Ok(credentials::Loaded { app_key, authorization, expiry, expiry_problem }) => {
+            let expires = match (expiry, expiry_problem) {
+                (Some(expiry), _) => format!("expires at {expiry}"),
+                (None, Some(problem)) => format!("expiry unknown: {problem}"),
+                (None, None) => "expiry unknown".to_owned(),
+            };
+            format!(
+                "{APP_KEY_FILE} **** ({} bytes), {AUTHORIZATION_FILE} **** ({} bytes), {expires}",
+                app_key.len(),
+                authorization.len()
+            )
+        }
+        Err(problem) => format!("none now: {problem}"),
     }
 }

@@ -7,6 +7,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use rustix::fs::OFlags;
+use zeroize::Zeroizing;
 
 /// Tells one state of a file from another, without reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,9 +52,10 @@ pub(super) fn look(path: &Path) -> Result<FileStamp, Fault> {
     })
 }
 
-/// Reads no more than this many bytes of a file.
-pub(super) fn read(path: &Path, at_most: u64) -> Result<Vec<u8>, Fault> {
-    let mut content = Vec::with_capacity(128);
+/// Reads no more than this many bytes of a file. They are overwritten when dropped.
+pub(super) fn read(path: &Path, at_most: usize) -> Result<Zeroizing<Vec<u8>>, Fault> {
+    // With room for all of it, and the system's probe for more: what grows is copied.
+    let mut content = Zeroizing::new(Vec::with_capacity(at_most + 64));
     let file = OpenOptions::new()
         .read(true)
         .custom_flags(OFlags::NONBLOCK.bits().cast_signed()) // opening a pipe would wait for a writer
@@ -61,7 +63,7 @@ pub(super) fn read(path: &Path, at_most: u64) -> Result<Vec<u8>, Fault> {
     if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
         return Err(Fault::NotAFile);
     }
-    file.take(at_most).read_to_end(&mut content)?;
+    file.take(at_most as u64).read_to_end(&mut content)?;
     Ok(content)
 }
 

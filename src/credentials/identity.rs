@@ -14,6 +14,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::version::{TLS12, TLS13};
 use rustls::{Error, InconsistentKeys, RootCertStore, ServerConfig};
+use zeroize::Zeroizing;
 
 use super::file;
 use super::named::{Named, Unusable};
@@ -114,11 +115,11 @@ fn unfit(error: &Error, certificate: &Named, key: &Named) -> Unusable {
     Unusable::new(key, format!("is of a kind that cannot be used; take {kinds}"))
 }
 
-fn read(named: &Named) -> Result<Vec<u8>, Unusable> {
+fn read(named: &Named) -> Result<Zeroizing<Vec<u8>>, Unusable> {
     /// Larger than any chain, or any bundle of all public authorities.
-    const LARGEST: u64 = 1024 * 1024;
+    const LARGEST: usize = 1024 * 1024;
     match file::read(&named.1, LARGEST + 1) {
-        Ok(content) if content.len() as u64 <= LARGEST => Ok(content),
+        Ok(content) if content.len() <= LARGEST => Ok(content),
         Ok(_) => Err(Unusable::new(named, "is larger than 1 MiB; it must be a PEM file")),
         Err(fault) => Err(Unusable::fault(named, fault)),
     }

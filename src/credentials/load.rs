@@ -10,6 +10,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use zeroize::Zeroizing;
+
+use super::expiry::{self, EXPIRES_AT_FILE, Expiry};
 use super::file::{self, Fault, FileStamp};
 use crate::secret::{MAX_LEN, Malformed, Secret};
 
@@ -36,6 +39,8 @@ pub enum Problem {
     Malformed(PathBuf, Malformed),
     /// The files changed under every attempt to read them.
     Moving(PathBuf),
+    /// The file holds the beginning of what is in use.
+    CutOff(PathBuf),
     /// The file system does not answer.
     Stuck(PathBuf),
 }
@@ -48,12 +53,19 @@ pub(super) struct Stamp {
     /// Whether it is one that is swapped whole.
     pub(super) swapped_whole: bool,
     files: [FileStamp; 2],
+    /// Of the file that need not be there.
+    expires_at: Option<FileStamp>,
 }
 
 impl Stamp {
     /// When a file last changed, in whole seconds since 1970.
     pub(super) fn changed_at(&self) -> i64 {
-        self.files.iter().map(FileStamp::changed_at).max().unwrap_or_default()
+        self.files
+            .iter()
+            .chain(&self.expires_at)
+            .map(FileStamp::changed_at)
+            .max()
+            .unwrap_or_default()
     }
 }
 
@@ -64,30 +76,40 @@ pub(super) fn look(directory: &Path) -> Result<Stamp, Problem> {
         file::look(&resolved.join(name)).map_err(|fault| Problem::at(directory.join(name), fault))
     };
     let files = [stamp(APP_KEY_FILE)?, stamp(AUTHORIZATION_FILE)?];
-    Ok(Stamp { directory: resolved, swapped_whole, files })
+    let expires_at = file::look(&resolved.join(EXPIRES_AT_FILE)).ok();
+    Ok(Stamp { directory: resolved, swapped_whole, files, expires_at })
 }
 
-/// The two values, or what is wrong with them.
-pub(super) type Pair = Result<(Secret, Secret), Problem>;
+/// What the files held at one time.
+#[derive(Debug)]
+pub struct Loaded {
+    /// What goes into `AppKey`.
+    pub app_key: Secret,
+    /// What goes into `Authorization`.
+    pub authorization: Secret,
+    /// When the token expires, if that is known.
+    pub expiry: Option<Expiry>,
+    /// What is wrong with the file that should tell. It keeps no pair back.
+    pub expiry_problem: Option<String>,
+}
 
-/// Reads both values as they stood in the files at one time.
+/// Reads all values as they stood in the files at one time.
 ///
 /// # Errors
 /// [`Problem`], if a file is missing, unreadable or malformed, or the files do not hold still.
-pub fn read_pair(directory: &Path) -> Pair {
+pub fn read_pair(directory: &Path) -> Result<Loaded, Problem> {
     read(directory)?.1
 }
 
 /// Reads the files in one state; that state, and what is to be said of their content.
-pub(super) fn read(directory: &Path) -> Result<(Stamp, Pair), Problem> {
+pub(super) fn read(directory: &Path) -> Result<(Stamp, Result<Loaded, Problem>), Problem> {
     const ATTEMPTS: usize = 5;
     for _ in 0..ATTEMPTS {
         let stamp = look(directory)?;
-        let pair = read_file(directory, &stamp, APP_KEY_FILE)
-            .and_then(|app_key| Ok((app_key, read_file(directory, &stamp, AUTHORIZATION_FILE)?)));
+        let loaded = load(directory, &stamp);
         // Whatever was found counts only if nothing moved while it was read.
         if look(directory).is_ok_and(|after| after == stamp) {
-            return Ok((stamp, pair));
+            return Ok((stamp, loaded));
         }
     }
     Err(Problem::Moving(directory.to_owned()))
@@ -102,13 +124,41 @@ fn resolve(directory: &Path) -> Result<(PathBuf, bool), Problem> {
         .map_err(|error| Problem::Directory(directory.to_owned(), error.kind()))
 }
 
-fn read_file(directory: &Path, stamp: &Stamp, name: &str) -> Result<Secret, Problem> {
+fn load(directory: &Path, stamp: &Stamp) -> Result<Loaded, Problem> {
+    let (app_key, _) = secret(directory, stamp, APP_KEY_FILE)?;
+    let (authorization, token) = secret(directory, stamp, AUTHORIZATION_FILE)?;
+    let (expiry, expiry_problem) = match expires_at(directory, stamp) {
+        Ok(written) => (written.or_else(|| Expiry::of_jwt(&token)), None),
+        Err(problem) => (None, Some(problem)),
+    };
+    Ok(Loaded { app_key, authorization, expiry, expiry_problem })
+}
+
+/// A secret, and the content of its file.
+fn secret(
+    directory: &Path,
+    stamp: &Stamp,
+    name: &str,
+) -> Result<(Secret, Zeroizing<Vec<u8>>), Problem> {
     /// One more than the longest secret with its line end, to see that it is too long.
-    const ENOUGH: u64 = MAX_LEN as u64 + 3;
+    const ENOUGH: usize = MAX_LEN + 3;
     let shown = || directory.join(name);
     let content = file::read(&stamp.directory.join(name), ENOUGH)
         .map_err(|fault| Problem::at(shown(), fault))?;
-    Secret::from_file_content(&content).map_err(|why| Problem::Malformed(shown(), why))
+    match Secret::from_file_content(&content) {
+        Ok(secret) => Ok((secret, content)),
+        Err(why) => Err(Problem::Malformed(shown(), why)),
+    }
+}
+
+fn expires_at(directory: &Path, stamp: &Stamp) -> Result<Option<Expiry>, String> {
+    let wrong =
+        |why: &dyn fmt::Display| format!("{}: {why}", directory.join(EXPIRES_AT_FILE).display());
+    match file::read(&stamp.directory.join(EXPIRES_AT_FILE), expiry::LONGEST + 3) {
+        Ok(content) => Expiry::from_file_content(&content).map(Some).map_err(|why| wrong(&why)),
+        Err(Fault::Missing) => Ok(None),
+        Err(fault) => Err(wrong(&fault)),
+    }
 }
 
 impl Problem {
@@ -138,6 +188,11 @@ impl fmt::Display for Problem {
             Self::Moving(path) => {
                 write!(f, "{}: the files change faster than they can be read", path.display())
             }
+            Self::CutOff(path) => write!(
+                f,
+                "{}: it is the beginning of the one in use, cut off; write it whole",
+                path.display()
+            ),
             Self::Stuck(path) => write!(f, "{}: the file system does not answer", path.display()),
         }
     }
@@ -177,7 +232,7 @@ mod tests {
         while !swapping.is_finished() {
             match read(&root) {
                 Ok((_, pair)) => {
-                    let (app_key, authorization) = pair.unwrap();
+                    let Loaded { app_key, authorization, .. } = pair.unwrap();
                     assert!(app_key.same_as(&authorization));
                     read_pairs += 1;
                 }

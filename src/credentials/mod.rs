@@ -11,14 +11,18 @@ use crate::secret::Secret;
 use crate::telemetry::code::Pair;
 
 pub use callers::{CallerTokens, Callers};
+pub use expiry::{EXPIRES_AT_FILE, Expiry, NoDate};
+pub use fingerprint::{Fingerprint, FingerprintKey};
 pub use keyring::{Keyring, Unavailable};
-pub use load::{APP_KEY_FILE, AUTHORIZATION_FILE, Problem, read_pair};
+pub use load::{APP_KEY_FILE, AUTHORIZATION_FILE, Loaded, Problem, read_pair};
 pub use named::Unusable;
 pub use store::{Report, Store};
 pub use watch::Watcher;
 
 mod callers;
+mod expiry;
 mod file;
+mod fingerprint;
 mod identity;
 mod keyring;
 mod load;
@@ -50,8 +54,10 @@ mod tests {
     #[test]
     fn no_debug_shows_a_secret() {
         let secret = |text: &str| Secret::from_file_content(text.as_bytes()).unwrap();
-        let store = Store::new(Pair::Primary);
-        store.publish((secret("canary-key"), secret("canary-token")), SystemTime::UNIX_EPOCH);
+        let store = Store::new(Pair::Primary, FingerprintKey::random().unwrap().into());
+        let (app_key, authorization) = (secret("canary-key"), secret("canary-token"));
+        let loaded = Loaded { app_key, authorization, expiry: None, expiry_problem: None };
+        store.publish(loaded, SystemTime::UNIX_EPOCH).unwrap();
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("tokens");
         std::fs::write(&file, "canary-caller-of-enough-bytes\n").unwrap();

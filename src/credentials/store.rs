@@ -8,8 +8,9 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::Credentials;
-use super::load::Problem;
-use crate::secret::Secret;
+use super::expiry::Expiry;
+use super::fingerprint::{Fingerprint, FingerprintKey};
+use super::load::{APP_KEY_FILE, AUTHORIZATION_FILE, Loaded, Problem};
 use crate::telemetry::code::Pair;
 use crate::telemetry::metrics::Reload;
 
@@ -17,6 +18,7 @@ use crate::telemetry::metrics::Reload;
 #[derive(Debug)]
 pub struct Store {
     pair: Pair,
+    fingerprints: Arc<FingerprintKey>,
     current: ArcSwapOption<Credentials>,
     report: Mutex<Report>,
     /// Tells whoever waits that there is a newer generation.
@@ -38,13 +40,20 @@ pub struct Report {
     pub last_reload: Option<(SystemTime, Reload)>,
     /// What is wrong with the files now.
     pub problem: Option<String>,
+    /// Tells the pair from others.
+    pub fingerprint: Option<Fingerprint>,
+    /// When the token expires, if that is known.
+    pub expiry: Option<Expiry>,
+    /// What is wrong with the file that should tell.
+    pub expiry_problem: Option<String>,
 }
 
 impl Store {
-    /// Empty, for this one of the pairs.
-    pub fn new(pair: Pair) -> Self {
+    /// Empty, for this one of the pairs, whose fingerprints are made with this key.
+    pub fn new(pair: Pair, fingerprints: Arc<FingerprintKey>) -> Self {
         Self {
             pair,
+            fingerprints,
             current: ArcSwapOption::empty(),
             report: Mutex::default(),
             generation: watch::Sender::new(0),
@@ -98,18 +107,28 @@ impl Store {
     }
 
     /// Puts a pair into use, unless it is the one that is in use already.
-    pub(super) fn publish(
-        &self,
-        (app_key, authorization): (Secret, Secret),
-        now: SystemTime,
-    ) -> Reload {
+    ///
+    /// # Errors
+    /// The name of the file whose content was cut off: an unfinished write looks like that, and
+    /// there is no other way to know it.
+    pub(super) fn publish(&self, loaded: Loaded, now: SystemTime) -> Result<Reload, &'static str> {
+        let Loaded { app_key, authorization, expiry, expiry_problem } = loaded;
         let current = self.current.load();
+        if let Some(current) = current.as_ref() {
+            if app_key.is_cut_from(&current.app_key) {
+                return Err(APP_KEY_FILE);
+            }
+            if authorization.is_cut_from(&current.authorization) {
+                return Err(AUTHORIZATION_FILE);
+            }
+        }
         let same = current.as_ref().is_some_and(|current| {
             current.app_key.same_as(&app_key) & current.authorization.same_as(&authorization)
         });
         let result = if same { Reload::Unchanged } else { Reload::Loaded };
         let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
         if !same {
+            report.fingerprint = Some(self.fingerprints.fingerprint(&app_key, &authorization));
             let generation = current.as_ref().map_or(0, |current| current.generation) + 1;
             let pair = self.pair;
             let next = Credentials { app_key, authorization, generation, pair };
@@ -120,7 +139,8 @@ impl Store {
         }
         report.last_reload = Some((now, result));
         report.problem = None;
-        result
+        (report.expiry, report.expiry_problem) = (expiry, expiry_problem);
+        Ok(result)
     }
 
     /// Notes what is wrong with the files; the pair in use stays. Whether that is news.

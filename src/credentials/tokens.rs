@@ -13,7 +13,7 @@ const SHORTEST: usize = 16;
 
 pub(super) fn read(named: &Named) -> Result<Vec<Secret>, Unusable> {
     /// More than the most and longest tokens with their line ends.
-    const ENOUGH: u64 = (MOST as u64 + 1) * (MAX_LEN as u64 + 2);
+    const ENOUGH: usize = (MOST + 1) * (MAX_LEN + 2);
     let content = file::read(&named.1, ENOUGH).map_err(|fault| Unusable::fault(named, fault))?;
     parse(&content).map_err(|why| Unusable::new(named, why))
 }

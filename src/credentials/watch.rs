@@ -9,9 +9,9 @@ use tokio::signal::unix::Signal;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval_at, sleep_until, timeout};
 
-use super::load::{self, Problem, Stamp};
+use super::expiry::Warner;
+use super::load::{self, Loaded, Problem, Stamp};
 use super::{Report, Store};
-use crate::secret::Secret;
 use crate::telemetry::metrics::{CredentialMetrics, Metrics, Reload};
 
 /// Longer than this no file system may take.
@@ -26,6 +26,7 @@ pub struct Watcher {
     memory: Memory,
     /// A look that the file system has not answered yet; there is never a second one.
     pending: Option<JoinHandle<Looked>>,
+    warner: Warner,
     /// Whether the next look must read, whatever it sees: somebody said that the files are
     /// complete, or the last word on them was that they could not be looked at.
     told: bool,
@@ -62,7 +63,7 @@ struct Now {
 /// What came of one look.
 struct Looked {
     memory: Memory,
-    found: Result<Option<(Secret, Secret)>, Problem>,
+    found: Result<Option<Loaded>, Problem>,
 }
 
 impl Watcher {
@@ -81,6 +82,7 @@ impl Watcher {
             poll,
             memory: Memory::default(),
             pending: None,
+            warner: Warner::default(),
             told: false,
         }
     }
@@ -133,11 +135,12 @@ impl Watcher {
             }
             Err(_) => Err(stuck()),
         };
-        match found {
-            Ok(Some(pair)) => {
-                let result = self.store.publish(pair, now);
-                self.announce(result, &self.store.report(), now);
-            }
+        let published = found.and_then(|found| {
+            let result = found.map(|loaded| self.store.publish(loaded, now)).transpose();
+            result.map_err(|name| Problem::CutOff(self.directory.join(name)))
+        });
+        match published {
+            Ok(Some(result)) => self.announce(result, &self.store.report(), now),
             Ok(None) => {}
             Err(problem) => {
                 self.told |= matches!(problem, Problem::Stuck(_));
@@ -149,12 +152,18 @@ impl Watcher {
                 }
             }
         }
+        self.warn_of_expiry(now);
     }
 
     fn announce(&self, result: Reload, report: &Report, now: SystemTime) {
         self.metrics().reload(result);
         if result == Reload::Loaded {
-            self.metrics().loaded(report.generation, String::new(), now);
+            let fingerprint = report.fingerprint.map(|fingerprint| fingerprint.to_string());
+            self.metrics().loaded(report.generation, fingerprint.unwrap_or_default(), now);
+        }
+        self.metrics().expires(report.expiry.map(|expiry| expiry.unix_seconds()));
+        if let Some(problem) = &report.expiry_problem {
+            tracing::warn!(pair = self.store.pair().as_str(), %problem, "no date of expiry");
         }
         tracing::info!(
             pair = self.store.pair().as_str(),
@@ -162,6 +171,21 @@ impl Watcher {
             result = result.as_str(),
             "read the credentials"
         );
+    }
+
+    fn warn_of_expiry(&mut self, now: SystemTime) {
+        let Some(expiry) = self.store.report().expiry else { return };
+        let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        let left = expiry.left(i64::try_from(now).unwrap_or(i64::MAX));
+        if !self.warner.is_due(expiry.unix_seconds(), left) {
+            return;
+        }
+        let pair = self.store.pair().as_str();
+        if left > 0 {
+            tracing::warn!(pair, expires_at = %expiry, seconds_left = left, "the token expires soon");
+        } else {
+            tracing::error!(pair, expired_at = %expiry, "the token has expired, by its own date");
+        }
     }
 
     fn metrics(&self) -> &CredentialMetrics {

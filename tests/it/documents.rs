@@ -9,8 +9,8 @@ use innopaas_proxy::config::settings::{ALL, Default};
 use innopaas_proxy::config::{Config, Place, Raw};
 use innopaas_proxy::telemetry::code::{Code, Outcome};
 
-use crate::support::Proxy;
 use crate::support::proxy::binary;
+use crate::support::{Mount, Setup, canary};
 
 fn document(name: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
@@ -125,7 +125,10 @@ fn the_reference_lists_every_setting_and_no_other() {
 #[test]
 fn the_reference_lists_every_metric_and_no_other() {
     let reference = document("docs/reference.md");
-    let (proxy, _sandbox) = Proxy::start();
+    let mount = Mount::empty();
+    let pair = [("app-key", canary::APP_KEY), ("authorization", canary::TOKEN)];
+    mount.swap_in_files(&[pair[0], pair[1], ("expires-at", "2040-01-01")]);
+    let (proxy, _sandbox) = Setup::new().mount(mount).start();
     let scrape = proxy.admin("/metrics").text();
     let exposed: BTreeSet<_> = scrape
         .lines()

@@ -21,6 +21,7 @@ mod content_types;
 mod credentials;
 mod documents;
 mod drill;
+mod expiry;
 mod failures;
 mod greedy;
 mod hardening;

@@ -1,0 +1,245 @@
+//! When a token expires, as far as that is known: from the file `expires-at` beside it, or from
+//! the `exp` of the token itself if it is a JWT.
+//!
+//! InnoPaaS does not tell: the date is chosen in the console and known to whoever chose it. So
+//! this only warns; no call is ever kept back for it, and a JWT's signature is not verified.
+//!
+//! Decides only: the time comes in as a value.
+
+use std::fmt;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Deserialize;
+use time::format_description::well_known::{Iso8601, Rfc3339};
+use time::{Date, OffsetDateTime};
+
+use crate::secret::MAX_LEN;
+
+/// Name of the file that says when the token expires.
+pub const EXPIRES_AT_FILE: &str = "expires-at";
+
+/// The longest content of that file, in bytes: a date-time with all its digits has 35.
+pub(super) const LONGEST: usize = 64;
+
+const DAY: i64 = 24 * 60 * 60;
+const HOUR: i64 = 60 * 60;
+
+/// When a token expires.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Expiry {
+    at: OffsetDateTime,
+    /// Who says so.
+    pub source: Source,
+}
+
+/// Who says when a token expires.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// The file [`EXPIRES_AT_FILE`].
+    File,
+    /// The token's own claim.
+    Jwt,
+}
+
+/// The file's content is neither a date nor a date-time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoDate;
+
+impl Expiry {
+    /// Reads the content of the file: a date-time (RFC 3339), or a date, of which the first
+    /// moment in UTC counts: earlier than meant is better than later.
+    ///
+    /// # Errors
+    /// [`NoDate`].
+    pub fn from_file_content(content: &[u8]) -> Result<Self, NoDate> {
+        let text = std::str::from_utf8(content).map_err(|_| NoDate)?.trim();
+        if text.len() > LONGEST {
+            return Err(NoDate);
+        }
+        let midnight = |date: Date| date.midnight().assume_utc();
+        let at = match text.len() {
+            10 => Date::parse(text, &Iso8601::DATE).map(midnight),
+            _ => OffsetDateTime::parse(&text.to_ascii_uppercase(), &Rfc3339),
+        };
+        at.map(|at| Self { at, source: Source::File }).map_err(|_| NoDate)
+    }
+
+    /// Reads the claim `exp` (RFC 7519, section 4.1.4) of a token that is a JWT.
+    pub fn of_jwt(token: &[u8]) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Claims {
+            exp: serde_json::Number,
+        }
+        let mut parts = token.trim_ascii_end().splitn(4, |byte| *byte == b'.');
+        let (_header, payload, _signature) = (parts.next()?, parts.next()?, parts.next()?);
+        if parts.next().is_some() || payload.len() > MAX_LEN {
+            return None;
+        }
+        let payload = zeroize::Zeroizing::new(URL_SAFE_NO_PAD.decode(payload).ok()?);
+        if payload.trim_ascii_start().first() != Some(&b'{') {
+            return None;
+        }
+        let Claims { exp } = serde_json::from_slice(&payload).ok()?;
+        // With a fraction, or as `1e9`: what is behind the point is of no interest.
+        #[expect(clippy::cast_possible_truncation, reason = "saturates, and is judged below")]
+        let seconds = exp.as_i64().or_else(|| exp.as_f64().map(|seconds| seconds as i64))?;
+        let at = OffsetDateTime::from_unix_timestamp(seconds).ok().filter(|_| seconds > 0)?;
+        Some(Self { at, source: Source::Jwt })
+    }
+
+    /// In seconds since 1970.
+    pub fn unix_seconds(&self) -> i64 {
+        self.at.unix_timestamp()
+    }
+
+    /// How many seconds are left; negative once it is over.
+    pub fn left(&self, now: i64) -> i64 {
+        self.unix_seconds().saturating_sub(now)
+    }
+}
+
+impl fmt::Display for Expiry {
+    /// As RFC 3339 has it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.at.format(&Rfc3339).map_err(|_| fmt::Error)?)
+    }
+}
+
+impl Source {
+    /// As it stands in the status.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::File => EXPIRES_AT_FILE,
+            Self::Jwt => "jwt",
+        }
+    }
+}
+
+impl fmt::Display for NoDate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "is neither a date-time such as 2026-12-31T23:59:59Z nor a date such as 2026-12-31",
+        )
+    }
+}
+
+/// Says when a warning is due: with 30, 14, 7 and 1 days left, and then every hour.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Warner {
+    /// What the last warning was about.
+    last: Option<(i64, Step)>,
+}
+
+/// The later, the greater.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Step {
+    Days(std::cmp::Reverse<i64>),
+    /// Hours since the last day began.
+    Hours(i64),
+}
+
+impl Warner {
+    /// Whether to warn now that so many seconds are left until `at`. What is due already at the
+    /// first question is told once.
+    pub(super) fn is_due(&mut self, at: i64, left: i64) -> bool {
+        let step = match [1, 7, 14, 30].into_iter().find(|days| left <= days * DAY) {
+            None => return false,
+            Some(1) => Step::Hours((DAY - left) / HOUR),
+            Some(days) => Step::Days(std::cmp::Reverse(days)),
+        };
+        // A clock that is set back repeats nothing.
+        let told = self.last.is_some_and(|(last_at, last)| last_at == at && last >= step);
+        if !told {
+            self.last = Some((at, step));
+        }
+        !told
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(content: &str) -> Option<i64> {
+        Expiry::from_file_content(content.as_bytes()).ok().map(|expiry| expiry.unix_seconds())
+    }
+
+    #[test]
+    fn a_file_holds_a_date_time_or_a_date() {
+        for (content, at) in [
+            ("2026-12-31T23:59:59Z", Some(1_798_761_599)),
+            ("2026-12-31t23:59:59.25z\r\n", Some(1_798_761_599)),
+            (" 2027-01-01T01:59:59+02:00\n", Some(1_798_761_599)),
+            ("2026-12-31", Some(1_798_675_200)),
+            ("2026-12-31\n", Some(1_798_675_200)),
+            ("1998-12-31", Some(915_062_400)),
+            ("2026-13-31", None),
+            ("2026-02-30", None),
+            ("2026-12-31 23:59", None),
+            ("31.12.2026", None),
+            ("20261231", None),
+            ("never", None),
+            ("", None),
+        ] {
+            assert_eq!(file(content), at, "{content:?}");
+        }
+        assert_eq!(file(&format!("2026-12-31{}", " ".repeat(100))), Some(1_798_675_200));
+        assert_eq!(file(&"9".repeat(100)), None);
+        assert!(Expiry::from_file_content(b"2026-12-31\xff").is_err());
+    }
+
+    #[test]
+    fn the_claim_of_a_jwt_is_read_and_of_nothing_else() {
+        let jwt = |payload: &str| format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(payload));
+        for (token, at) in [
+            (jwt(r#"{"exp":1798761599,"sub":"x"}"#), Some(1_798_761_599)),
+            (jwt(r#"{"exp":1798761599.9}"#), Some(1_798_761_599)),
+            (jwt(r#"{"exp":"1798761599"}"#), None),
+            (jwt(r#"{"exp":-5}"#), None),
+            (jwt(r#"{"exp":1e300}"#), None),
+            (jwt(r#"{"iat":5}"#), None),
+            (jwt("[1798761599]"), None),
+            (format!("{}.x", jwt(r#"{"exp":5}"#)), None),
+            ("YUIYIUIAIIASUDIAOSIDUOIWUOQWUEOIUWOEUQWOEUOQWUOUWOUWQOWU".to_owned(), None),
+            ("a.b".to_owned(), None),
+            ("..".to_owned(), None),
+        ] {
+            assert_eq!(Expiry::of_jwt(token.as_bytes()).map(|e| e.unix_seconds()), at, "{token}");
+        }
+    }
+
+    #[test]
+    fn an_expiry_is_shown_as_it_could_stand_in_the_file() {
+        let expiry = Expiry::from_file_content(b"2026-12-31").unwrap();
+        assert_eq!(expiry.to_string(), "2026-12-31T00:00:00Z");
+        assert_eq!((expiry.left(1_798_675_190), expiry.left(1_798_675_210)), (10, -10));
+    }
+
+    #[test]
+    fn warnings_come_at_30_14_7_and_1_days_and_then_hourly() {
+        let mut warner = Warner::default();
+        let at = 1_000 * DAY;
+        let quarter = 15 * 60;
+        let due: Vec<i64> = (-2 * HOUR / quarter..=40 * DAY / quarter)
+            .rev()
+            .map(|quarters| quarters * quarter)
+            .filter(|left| warner.is_due(at, *left))
+            .collect();
+        let hourly = (-2..=24).rev().map(|hours| hours * HOUR);
+        let expected: Vec<i64> = [30 * DAY, 14 * DAY, 7 * DAY].into_iter().chain(hourly).collect();
+        assert_eq!(due, expected);
+    }
+
+    #[test]
+    fn what_is_due_at_first_is_told_once_and_a_new_token_begins_anew() {
+        let mut warner = Warner::default();
+        assert!(warner.is_due(0, 10 * DAY) && !warner.is_due(0, 9 * DAY));
+        assert!(!warner.is_due(0, 12 * DAY), "the clock was set back");
+        assert!(
+            warner.is_due(0, 6 * DAY) && !warner.is_due(0, 8 * DAY) && !warner.is_due(0, 6 * DAY)
+        );
+        assert!(warner.is_due(1, 10 * DAY) && !warner.is_due(2, 31 * DAY));
+        assert!(warner.is_due(3, -5 * DAY));
+    }
+}
