@@ -14,6 +14,7 @@ use std::sync::{Arc, LazyLock};
 use innopaas_proxy::credentials::Credentials;
 use innopaas_proxy::proxy::mask;
 use innopaas_proxy::secret::Secret;
+use innopaas_proxy::telemetry::code::Pair;
 use libfuzzer_sys::fuzz_target;
 
 const APP_KEY: &[u8] = b"abababab";

@@ -22,6 +22,7 @@ use innopaas_proxy::credentials::Credentials;
 use innopaas_proxy::proxy::admit::admit;
 use innopaas_proxy::proxy::inject::Authenticated;
 use innopaas_proxy::secret::Secret;
+use innopaas_proxy::telemetry::code::Pair;
 use libfuzzer_sys::fuzz_target;
 
 const HOST: HeaderValue = HeaderValue::from_static("api.innopaas.com");
@@ -33,6 +34,7 @@ static PAIR: LazyLock<Credentials> = LazyLock::new(|| Credentials {
     app_key: secret(APP_KEY),
     authorization: secret(AUTHORIZATION),
     generation: 1,
+    pair: Pair::Primary,
 });
 static POLICY: LazyLock<Policy> = LazyLock::new(|| policy("false"));
 static KEEPING: LazyLock<Policy> = LazyLock::new(|| policy("true"));
