@@ -92,7 +92,7 @@ settings! {
         "How many unused upstream connections each worker keeps at most.";
 
     CREDENTIALS_DIRECTORY "credentials.directory" One("/var/run/secrets/innopaas"),
-        "Directory with the files `app-key` and `authorization`.";
+        "Directory with the files `app-key` and `authorization`, and perhaps `expires-at`.";
     CREDENTIALS_POLL "credentials.poll" One("1s"),
         "How often the directory is looked at; SIGHUP and a refusal look at once.";
     CREDENTIALS_STANDBY_DIRECTORY "credentials.standby.directory" One(""),
