@@ -189,7 +189,8 @@ impl App {
                 let hangup = signal(SignalKind::hangup())?;
                 tasks.spawn_local(async move { match watcher.run(hangup).await {} });
             }
-            tasks.spawn_local(async move { match keyring.follow().await {} });
+            let forgetting = signal(SignalKind::hangup())?;
+            tasks.spawn_local(async move { match keyring.follow(forgetting).await {} });
             tasks.spawn_local(callers.run(hangup));
 
             life.advance(Phase::Serving);

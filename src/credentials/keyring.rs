@@ -12,6 +12,9 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::signal::unix::Signal;
+use tokio::sync::watch;
+
 use super::standing::{Rules, Standing};
 use super::{Credentials, Store};
 use crate::config;
@@ -223,12 +226,16 @@ impl Keyring {
         }
     }
 
-    /// Draws the conclusions from newer pairs also while no call asks; ends never.
-    pub async fn follow(&self) -> Infallible {
+    /// Draws the conclusions from newer pairs also while no call asks, and forgets all doubts on
+    /// SIGHUP: then the primary pair is tried again, also if it is the same. Ends never.
+    pub async fn follow(&self, mut hangup: Signal) -> Infallible {
         let mut news = self.news();
         loop {
             drop(self.settle());
-            news.next().await;
+            tokio::select! {
+                () = news.next() => {}
+                _ = hangup.recv() => self.forget(),
+            }
         }
     }
 
@@ -240,6 +247,12 @@ impl Keyring {
     /// Whether this pair's present generation is refused beyond doubt.
     pub fn is_refused(&self, pair: Pair) -> bool {
         self.settle().of(pair).is_refused()
+    }
+
+    fn forget(&self) {
+        let mut standings = self.lock();
+        (standings.primary, standings.standby) = (Standing::default(), Standing::default());
+        self.conclude(&mut standings);
     }
 
     fn news(&self) -> News {
@@ -331,8 +344,8 @@ impl Standings {
 
 /// Newer generations of either pair.
 struct News {
-    primary: tokio::sync::watch::Receiver<u64>,
-    standby: Option<tokio::sync::watch::Receiver<u64>>,
+    primary: watch::Receiver<u64>,
+    standby: Option<watch::Receiver<u64>>,
 }
 
 impl News {

@@ -198,6 +198,20 @@ fn a_confirmed_refusal_moves_all_calls_to_the_standby_until_a_newer_pair_comes()
 }
 
 #[test]
+fn sighup_tries_the_primary_again_although_its_files_are_the_same() {
+    let (proxy, sandbox, _standby) = with_standby(Setup::new());
+    let pair = sandbox.pair();
+    sandbox.expire_token();
+    assert_eq!(proxy.call(Call::sms()).status, 200);
+    assert_eq!(proxy.call(whatsapp()).status, 200);
+    assert_eq!(serving(&proxy), "standby");
+    sandbox.set_pair(pair); // it was InnoPaaS's mistake
+    proxy.signal("HUP");
+    eventually("the primary serves again", || serving(&proxy) == "primary");
+    assert_eq!((proxy.call(Call::sms()).status.as_u16(), sandbox.calls().refused), (200, 2));
+}
+
+#[test]
 fn time_without_a_success_confirms_as_well() {
     let (proxy, sandbox, _standby) = with_standby(Setup::new().set("refusal.confirm=50ms"));
     sandbox.expire_token();
