@@ -164,16 +164,20 @@ impl Keyring {
         self.conclude(&mut standings);
     }
 
-    /// Has the files of both pairs looked at now, unless a newer one than this is there already.
+    /// Has the files looked at now; done as soon as a newer pair than this one is there.
     pub async fn look_again(&self, refused: &Credentials) {
-        if self.newer_than(refused).is_some() {
-            return;
-        }
-        match (&self.standby, refused.pair) {
-            (Some(standby), Pair::Standby) => {
-                tokio::join!(self.primary.look_again(), standby.look_again());
+        let looked = async {
+            match (&self.standby, refused.pair) {
+                (Some(standby), Pair::Standby) => {
+                    tokio::join!(self.primary.look_again(), standby.look_again());
+                }
+                (_, Pair::Primary | Pair::Standby) => self.primary.look_again().await,
             }
-            (_, Pair::Primary | Pair::Standby) => self.primary.look_again().await,
+        };
+        tokio::select! {
+            biased;
+            _ = self.wait_for_newer(refused) => {}
+            () = looked => {}
         }
     }
 

@@ -14,7 +14,7 @@ use serde_json::Value;
 use tokio::task::JoinSet;
 
 use super::call::{Connection, block_on};
-use super::{Answer, Call, SMS};
+use super::{Answer, Call, SMS, eventually};
 
 const WHATSAPP: &str = "/api/whatsapp/v3/msg/submit";
 const SHOWN: usize = 3; // bad answers, enough for a message
@@ -31,6 +31,8 @@ struct Shared {
     begun: AtomicU64,
     ended: AtomicU64,
     failed: AtomicU64,
+    /// Calls that ended on each connection.
+    by_connection: Vec<AtomicU64>,
 }
 
 /// What came of the calls.
@@ -47,10 +49,11 @@ pub(crate) struct Tally {
 
 impl Load {
     pub(crate) fn start(address: SocketAddr, connections: usize) -> Self {
-        let shared = Arc::<Shared>::default();
+        let by_connection = (0..connections).map(|_| AtomicU64::default()).collect();
+        let shared = Arc::new(Shared { by_connection, ..Shared::default() });
         let thread = {
             let shared = Arc::clone(&shared);
-            std::thread::spawn(move || block_on(call_all(address, connections, shared)))
+            std::thread::spawn(move || block_on(call_all(address, shared)))
         };
         Self { shared, thread: Some(thread) }
     }
@@ -58,6 +61,15 @@ impl Load {
     /// How many calls are over, well or not.
     pub(crate) fn ended(&self) -> u64 {
         self.shared.ended.load(Relaxed)
+    }
+
+    /// Waits until every call that is in flight now is over, and another one on its connection.
+    pub(crate) fn settle(&self) {
+        let now: Vec<_> = self.shared.by_connection.iter().map(|e| e.load(Relaxed)).collect();
+        eventually("every connection's next call ends", || {
+            let ended = self.shared.by_connection.iter().map(|ended| ended.load(Relaxed));
+            ended.zip(&now).all(|(ended, before)| ended >= before + 2)
+        });
     }
 
     pub(crate) fn failed(&self) -> u64 {
@@ -80,10 +92,10 @@ impl Drop for Load {
     }
 }
 
-async fn call_all(address: SocketAddr, connections: usize, shared: Arc<Shared>) -> Tally {
+async fn call_all(address: SocketAddr, shared: Arc<Shared>) -> Tally {
     let mut callers = JoinSet::new();
-    for _ in 0..connections {
-        callers.spawn(call_on(address, Arc::clone(&shared)));
+    for number in 0..shared.by_connection.len() {
+        callers.spawn(call_on(address, number, Arc::clone(&shared)));
     }
     let mut sum = Tally::default();
     while let Some(tally) = callers.join_next().await {
@@ -92,7 +104,7 @@ async fn call_all(address: SocketAddr, connections: usize, shared: Arc<Shared>) 
     sum
 }
 
-async fn call_on(address: SocketAddr, shared: Arc<Shared>) -> Tally {
+async fn call_on(address: SocketAddr, number: usize, shared: Arc<Shared>) -> Tally {
     let mut tally = Tally::default();
     let mut connection = Connection::open(address).await;
     while !shared.stop.load(Relaxed) {
@@ -112,6 +124,7 @@ async fn call_on(address: SocketAddr, shared: Arc<Shared>) -> Tally {
             }
         }
         shared.ended.fetch_add(1, Relaxed);
+        shared.by_connection[number].fetch_add(1, Relaxed);
         if broken && !shared.stop.load(Relaxed) {
             connection = Connection::open(address).await;
         }
