@@ -7,6 +7,7 @@
 //! environment, and not from ignored tests beside these, keeps what is measured there and what
 //! decides here one and the same.
 
+use std::sync::PoisonError;
 use std::thread;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use innopaas_proxy::sandbox::{Refusal, Sandbox};
 use serde_json::Value;
 
 use crate::support::load::{Load, Tally};
-use crate::support::{Mount, Proxy, Setup, canary, eventually};
+use crate::support::{LOADED, Mount, Proxy, Setup, canary, eventually};
 
 const CONNECTIONS: usize = 64;
 const ROTATIONS: u32 = 5; // unless the environment says otherwise
@@ -78,6 +79,7 @@ fn a_pair_that_dies_without_another_is_seen_by_the_callers_of_a_drill() {
 }
 
 fn drill(situation: Situation, refusal: Refusal) {
+    let _loaded = LOADED.read().unwrap_or_else(PoisonError::into_inner);
     let standby = Mount::of(&canary::marked_pair("S"));
     let (proxy, sandbox) = start(situation, refusal, &standby);
     let load = Load::start(proxy.listen, CONNECTIONS);

@@ -1,12 +1,12 @@
 //! Callers that take up places: idle ones, half heads, half handshakes, answers left unread.
 
-use std::fs;
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
+use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use crate::support::call::{Connection, block_on, connect, read_to_end};
-use crate::support::{Call, Proxy, SMS, Setup, eventually};
+use crate::support::{Call, LOADED, Proxy, SMS, Setup, eventually};
 
 /// Within this an ordinary caller is served, whatever others do: with all the time that a busy
 /// machine may take.
@@ -14,10 +14,11 @@ const SERVED: Duration = Duration::from_secs(1);
 
 #[test]
 fn a_thousand_idle_connections_and_a_flood_of_half_heads_keep_nobody_out() {
+    let _alone = LOADED.write().unwrap_or_else(PoisonError::into_inner);
     let (proxy, sandbox) = Proxy::start();
     proxy.call(Call::sms());
     let idle = open(proxy.listen, 1000, b"");
-    let before = resident_kb(&proxy);
+    let before = proxy.status_kb("VmRSS:");
     // More than there are places, and more behind them: the kernel's queue fills as well.
     let half = format!("POST {SMS} HTTP/1.1\r\nHost: localhost\r\nX-Half: ");
     let flood = open(proxy.listen, 4000, half.as_bytes());
@@ -30,7 +31,7 @@ fn a_thousand_idle_connections_and_a_flood_of_half_heads_keep_nobody_out() {
     let room = r#"innopaas_proxy_connections_refused_total{reason="room"}"#;
     assert!(proxy.metric(room) > 2000, "{}", proxy.metric(room));
     assert!(proxy.metric("innopaas_proxy_downstream_connections") <= 2048);
-    let grown = resident_kb(&proxy) - before;
+    let grown = proxy.status_kb("VmRSS:").saturating_sub(before);
     assert!(grown < 64 * 1024, "grew by {grown} kB");
     assert_eq!(sandbox.calls().total, 21);
     drop((idle, flood));
@@ -138,11 +139,4 @@ fn open(address: SocketAddr, number: usize, bytes: &[u8]) -> Vec<TcpStream> {
         stream
     };
     (0..number).map(connection).collect()
-}
-
-/// Resident memory, in kB.
-fn resident_kb(proxy: &Proxy) -> i64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", proxy.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.split_whitespace().next().unwrap().parse().unwrap()
 }

@@ -25,6 +25,7 @@ mod expiry;
 mod failures;
 mod greedy;
 mod hardening;
+mod hold;
 mod hostile;
 mod hostile_upstream;
 mod identity;

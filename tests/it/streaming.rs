@@ -1,6 +1,5 @@
 //! Large bodies pass through without being held.
 
-use std::fs;
 use std::io::{Read, Write};
 
 use innopaas_proxy::sandbox::media_byte;
@@ -12,27 +11,11 @@ const SIZE: usize = 100_000_000;
 /// Resident growth that is allowed, in kB.
 const ALLOWED: u64 = 20_000;
 
-/// Resident memory of the process, in kB.
-fn resident(proxy: &Proxy) -> u64 {
-    status_kb(proxy, "VmRSS:")
-}
-
-/// The most it ever was, in kB.
-fn peak(proxy: &Proxy) -> u64 {
-    status_kb(proxy, "VmHWM:")
-}
-
-fn status_kb(proxy: &Proxy, field: &str) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", proxy.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
-}
-
 #[test]
 fn a_hundred_megabytes_up_are_not_held() {
     let (proxy, sandbox) = Proxy::start();
     assert_eq!(proxy.call(Call::sms()).status, 200);
-    let before = resident(&proxy);
+    let before = proxy.status_kb("VmRSS:");
     let open = "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.mp4\"\r\n\r\n";
     let end = "\r\n--b--\r\n";
     let mut stream = connect(proxy.listen);
@@ -51,7 +34,7 @@ fn a_hundred_megabytes_up_are_not_held() {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
-    let grown = peak(&proxy) - before;
+    let grown = proxy.status_kb("VmHWM:") - before;
     assert!(grown < ALLOWED, "grew by {grown} kB");
     assert_eq!(
         usize::try_from(sandbox.calls().records[1].body_bytes),
@@ -63,7 +46,7 @@ fn a_hundred_megabytes_up_are_not_held() {
 fn a_hundred_megabytes_down_are_not_held_even_if_the_caller_is_slow_to_read() {
     let (proxy, _sandbox) = Proxy::start();
     assert_eq!(proxy.call(Call::sms()).status, 200);
-    let before = resident(&proxy);
+    let before = proxy.status_kb("VmRSS:");
     let mut stream = connect(proxy.listen);
     write!(
         stream,
@@ -75,7 +58,7 @@ fn a_hundred_megabytes_down_are_not_held_even_if_the_caller_is_slow_to_read() {
     eventually("it is on its way", || proxy.metric("innopaas_proxy_upstream_connections") == 1);
     let (mut last, mut still) = (0, 0);
     eventually("the buffers are full", || {
-        let now = resident(&proxy);
+        let now = proxy.status_kb("VmRSS:");
         still = if std::mem::replace(&mut last, now) == now { still + 1 } else { 0 };
         still > 50
     });
@@ -85,6 +68,6 @@ fn a_hundred_megabytes_down_are_not_held_even_if_the_caller_is_slow_to_read() {
     let body = &all[head..];
     assert_eq!(body.len(), SIZE);
     assert!(body.iter().zip(0..).all(|(&byte, position)| byte == media_byte(position)));
-    let grown = peak(&proxy) - before;
+    let grown = proxy.status_kb("VmHWM:") - before;
     assert!(grown < ALLOWED, "grew by {grown} kB");
 }

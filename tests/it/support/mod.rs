@@ -14,6 +14,7 @@ pub(crate) use mount::Mount;
 pub(crate) use proxy::{Proxy, Setup};
 pub(crate) use raw_upstream::RawUpstream;
 
+use std::sync::RwLock;
 use std::time::{Duration, Instant};
 
 /// Nothing in these tests takes this long unless it is broken.
@@ -21,6 +22,10 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) const SMS: &str = "/api/sms/v3/msg/send";
 pub(crate) const UPLOAD: &str = "/api/whatsapp/v3/uploadFile";
+
+/// Held shared by who loads the machine for seconds, and alone by who measures time: the two would
+/// spoil each other.
+pub(crate) static LOADED: RwLock<()> = RwLock::new(());
 
 /// Waits until something holds; panics if it never does.
 pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {

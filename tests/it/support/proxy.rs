@@ -150,6 +150,14 @@ impl Proxy {
         self.process.pid()
     }
 
+    /// A figure from the kernel's `/proc/PID/status` in kB: `VmRSS:` is resident memory, `VmHWM:`
+    /// the most that ever was.
+    pub(crate) fn status_kb(&self, field: &str) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
     /// Everything written so far.
     pub(crate) fn output(&self) -> String {
         self.process.output()
