@@ -44,45 +44,46 @@ impl Proxy {
 
     pub(super) async fn exchange(
         &self,
-        stripped: &Stripped,
+        stripped: Stripped,
         first: Arc<Credentials>,
         body: RequestBody,
         record: &mut AccessRecord,
     ) -> Result<Answered, Reject> {
-        let spare = body.spare(self.refusal.buffer);
+        let (again, spare) = (stripped.clone(), body.spare(self.refusal.buffer));
         let request = self.authenticate(stripped, &first, record);
         let (mut answer, verdict) =
-            self.attempt(stripped.path(), &first, request, body, &mut record.sent).await?;
+            self.attempt(again.path(), &first, request, body, &mut record.sent).await?;
         let Verdict::Refused { replay } = verdict else {
             return Ok(Answered { answer, credentials: first });
         };
         record.refused = true;
         let spare = Some(spare).filter(|spare| replay && spare.is_there());
-        let next = self.after_refusal(stripped, &first, &mut answer, spare).await;
+        let next = self.after_refusal(again.path(), &first, &mut answer, spare).await;
         let Some((credentials, with, body)) = next else {
             return Ok(Answered { answer, credentials: first });
         };
         drop(answer);
         record.repeat = Some(with);
         self.metrics.refusal_repeated(with);
-        self.once_more(stripped, credentials, body, record).await
+        self.once_more(again, credentials, body, record).await
     }
 
     async fn once_more(
         &self,
-        stripped: &Stripped,
+        stripped: Stripped,
         credentials: Arc<Credentials>,
         body: RequestBody,
         record: &mut AccessRecord,
     ) -> Result<Answered, Reject> {
+        let path = stripped.path().to_owned();
         // It was sent, whatever is known of this second time.
         let mut sent = Sent::Maybe;
         let request = self.authenticate(stripped, &credentials, record);
-        let result = self.attempt(stripped.path(), &credentials, request, body, &mut sent).await;
+        let result = self.attempt(&path, &credentials, request, body, &mut sent).await;
         let (answer, verdict) =
             result.map_err(|error| upstream::Error { sent: Sent::Maybe, ..error })?;
         if let Verdict::Refused { .. } = verdict {
-            self.keyring.refused(&credentials, stripped.path());
+            self.keyring.refused(&credentials, &path);
         }
         Ok(Answered { answer, credentials })
     }
@@ -109,18 +110,15 @@ impl Proxy {
 
     fn authenticate(
         &self,
-        stripped: &Stripped,
+        stripped: Stripped,
         credentials: &Credentials,
         record: &mut AccessRecord,
     ) -> Authenticated {
         record.pair = Some((credentials.pair, credentials.generation));
         let id = self.forward_request_id.then_some(&record.request_id);
+        let plain = self.guard.echo || self.refusal.looks_into(stripped.path());
         let request = stripped.inject(credentials, self.upstream.host(), id);
-        if self.guard.echo || self.refusal.looks_into(stripped.path()) {
-            request.asking_for_plain_text()
-        } else {
-            request
-        }
+        if plain { request.asking_for_plain_text() } else { request }
     }
 
     /// What to send the refused call with once more: a newer pair from the files, else the
@@ -128,14 +126,14 @@ impl Proxy {
     /// the call cannot be repeated.
     async fn after_refusal(
         &self,
-        stripped: &Stripped,
+        path: &str,
         first: &Credentials,
         answer: &mut Response<Peeked>,
         spare: Option<Spare>,
     ) -> Option<(Arc<Credentials>, Repeat, RequestBody)> {
         self.keyring.look_again(first).await;
         if self.keyring.newer_than(first).is_none() {
-            self.keyring.refused(first, stripped.path());
+            self.keyring.refused(first, path);
         }
         let spare = spare?;
         let (credentials, with) = match self.keyring.other_than(first) {

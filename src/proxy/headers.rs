@@ -14,7 +14,8 @@ use super::content_type::Content;
 use super::request_id::X_REQUEST_ID;
 use crate::config::Policy;
 
-/// A request without anything that is ours to write.
+/// A request without anything that is ours to write. Cloned to be sent once more, with another pair.
+#[derive(Clone)]
 pub struct Stripped {
     pub(super) method: Method,
     pub(super) target: PathAndQuery,

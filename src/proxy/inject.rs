@@ -18,30 +18,27 @@ pub struct Authenticated(Parts);
 
 impl Stripped {
     /// Adds one consistent pair, `Host`, the content type and the framing, exactly once each, and
-    /// the request id if it is to be sent. What is stripped stays, to be sent with another pair.
+    /// the request id if it is to be sent.
     pub fn inject(
-        &self,
+        self,
         credentials: &Credentials,
         host: &HeaderValue,
         request_id: Option<&HeaderValue>,
     ) -> Authenticated {
-        let Self { method, target, headers, content, length } = self;
-        let mut headers = headers.clone();
+        let Self { method, target, mut headers, content, length } = self;
         headers.insert(header::HOST, host.clone());
         headers.insert(APP_KEY, credentials.app_key.expose().clone());
         headers.insert(header::AUTHORIZATION, credentials.authorization.expose().clone());
         match content {
             Content::Json => drop(headers.insert(header::CONTENT_TYPE, JSON)),
             Content::Multipart(value) | Content::AsItCame { value: Some(value), .. } => {
-                headers.insert(header::CONTENT_TYPE, value.clone());
+                headers.insert(header::CONTENT_TYPE, value);
             }
             Content::AsItCame { value: None, .. } => {}
         }
         match length {
-            Length::Known(0) if !expects_a_body(method) => {}
-            Length::Known(length) => {
-                headers.insert(header::CONTENT_LENGTH, (*length).into());
-            }
+            Length::Known(0) if !expects_a_body(&method) => {}
+            Length::Known(length) => drop(headers.insert(header::CONTENT_LENGTH, length.into())),
             Length::Chunked => {
                 headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
             }
@@ -50,8 +47,8 @@ impl Stripped {
             headers.insert(X_REQUEST_ID, id.clone());
         }
         let mut head = Request::new(()).into_parts().0;
-        head.method = method.clone();
-        head.uri = Uri::from(target.clone());
+        head.method = method;
+        head.uri = Uri::from(target);
         head.headers = headers;
         Authenticated(head)
     }

@@ -186,7 +186,7 @@ impl Proxy {
         let body = body::take(incoming, limit, self.limits.body_progress).await?;
         // Only now, because the pair may be replaced while the body comes.
         let credentials = self.choose(body.held()).await?;
-        let answered = self.exchange(&stripped, credentials, body, record).await?;
+        let answered = self.exchange(stripped, credentials, body, record).await?;
         Ok(echo::search(answered, self.guard, &self.metrics, record)?)
     }
 
