@@ -11,15 +11,17 @@ use std::fmt;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
-use time::format_description::well_known::{Iso8601, Rfc3339};
-use time::{Date, OffsetDateTime};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use zeroize::Zeroizing;
 
 use crate::secret::MAX_LEN;
 
 /// Name of the file that says when the token expires.
 pub const EXPIRES_AT_FILE: &str = "expires-at";
 
-/// The longest content of that file, in bytes: a date-time with all its digits has 35.
+/// The longest content of that file, in bytes, spaces and line end included: a date-time with all
+/// its digits has 35.
 pub(super) const LONGEST: usize = 64;
 
 const DAY: i64 = 24 * 60 * 60;
@@ -53,16 +55,18 @@ impl Expiry {
     /// # Errors
     /// [`NoDate`].
     pub fn from_file_content(content: &[u8]) -> Result<Self, NoDate> {
-        let text = std::str::from_utf8(content).map_err(|_| NoDate)?.trim();
-        if text.len() > LONGEST {
+        // Before trimming: of a longer file only the beginning was read.
+        if content.len() > LONGEST {
             return Err(NoDate);
         }
-        let midnight = |date: Date| date.midnight().assume_utc();
-        let at = match text.len() {
-            10 => Date::parse(text, &Iso8601::DATE).map(midnight),
-            _ => OffsetDateTime::parse(&text.to_ascii_uppercase(), &Rfc3339),
+        let text = std::str::from_utf8(content.trim_ascii()).map_err(|_| NoDate)?;
+        // ISO 8601 also has weeks, days of the year, and years that RFC 3339 cannot show again.
+        let text = match text.len() {
+            10 => format!("{text}T00:00:00Z"),
+            _ => text.to_ascii_uppercase(),
         };
-        at.map(|at| Self { at, source: Source::File }).map_err(|_| NoDate)
+        let at = OffsetDateTime::parse(&text, &Rfc3339).map_err(|_| NoDate)?;
+        Ok(Self { at, source: Source::File })
     }
 
     /// Reads the claim `exp` (RFC 7519, section 4.1.4) of a token that is a JWT.
@@ -72,15 +76,21 @@ impl Expiry {
             exp: serde_json::Number,
         }
         let mut parts = token.trim_ascii_end().splitn(4, |byte| *byte == b'.');
-        let (_header, payload, _signature) = (parts.next()?, parts.next()?, parts.next()?);
-        if parts.next().is_some() || payload.len() > MAX_LEN {
+        let (header, payload, signature) = (parts.next()?, parts.next()?, parts.next()?);
+        if parts.next().is_some() || payload.len() > MAX_LEN || header.is_empty() {
             return None;
         }
-        let payload = zeroize::Zeroizing::new(URL_SAFE_NO_PAD.decode(payload).ok()?);
+        if !(is_base64url(header) && is_base64url(signature)) {
+            return None;
+        }
+        // Into a buffer of ours: what is decoded until an error would be dropped as it is.
+        let mut decoded = Zeroizing::new(vec![0; payload.len()]);
+        let length = URL_SAFE_NO_PAD.decode_slice(payload, &mut decoded).ok()?;
+        let payload = decoded.get(..length)?;
         if payload.trim_ascii_start().first() != Some(&b'{') {
             return None;
         }
-        let Claims { exp } = serde_json::from_slice(&payload).ok()?;
+        let Claims { exp } = serde_json::from_slice(payload).ok()?;
         // With a fraction, or as `1e9`: what is behind the point is of no interest.
         #[expect(clippy::cast_possible_truncation, reason = "saturates, and is judged below")]
         let seconds = exp.as_i64().or_else(|| exp.as_f64().map(|seconds| seconds as i64))?;
@@ -99,8 +109,12 @@ impl Expiry {
     }
 }
 
+fn is_base64url(part: &[u8]) -> bool {
+    part.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+}
+
 impl fmt::Display for Expiry {
-    /// As RFC 3339 has it.
+    /// As RFC 3339 has it. Both readers take only what can be shown: `to_string` would panic.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.at.format(&Rfc3339).map_err(|_| fmt::Error)?)
     }
@@ -179,12 +193,19 @@ mod tests {
             ("2026-12-31 23:59", None),
             ("31.12.2026", None),
             ("20261231", None),
+            ("2026-W53-5", None),
+            ("+002026365", None),
+            ("-002026365", None),
+            ("-000001001", None),
+            ("2026-12-31\u{a0}", None),
             ("never", None),
             ("", None),
         ] {
             assert_eq!(file(content), at, "{content:?}");
         }
-        assert_eq!(file(&format!("2026-12-31{}", " ".repeat(100))), Some(1_798_675_200));
+        let padded = |spaces| format!("2026-12-31{}", " ".repeat(spaces));
+        assert_eq!(file(&padded(LONGEST - 10)), Some(1_798_675_200));
+        assert_eq!(file(&padded(LONGEST - 9)), None, "something else may follow");
         assert_eq!(file(&"9".repeat(100)), None);
         assert!(Expiry::from_file_content(b"2026-12-31\xff").is_err());
     }
@@ -200,7 +221,13 @@ mod tests {
             (jwt(r#"{"exp":1e300}"#), None),
             (jwt(r#"{"iat":5}"#), None),
             (jwt("[1798761599]"), None),
+            (jwt(r#"{"exp":253402300799}"#), Some(253_402_300_799)),
+            (jwt(r#"{"exp":253402300800}"#), None),
             (format!("{}.x", jwt(r#"{"exp":5}"#)), None),
+            (jwt(r#"{"exp":5}"#).replace("c2ln", ""), Some(5)), // without a signature it is one too
+            (jwt(r#"{"exp":5}"#).replace("c2ln", "c2l!"), None),
+            (jwt(r#"{"exp":5}"#).replace("e30.", "."), None),
+            (jwt(r#"{"exp":5}"#).replace("e30.", "e3=."), None),
             ("YUIYIUIAIIASUDIAOSIDUOIWUOQWUEOIUWOEUQWOEUOQWUOUWOUWQOWU".to_owned(), None),
             ("a.b".to_owned(), None),
             ("..".to_owned(), None),
@@ -214,6 +241,21 @@ mod tests {
         let expiry = Expiry::from_file_content(b"2026-12-31").unwrap();
         assert_eq!(expiry.to_string(), "2026-12-31T00:00:00Z");
         assert_eq!((expiry.left(1_798_675_190), expiry.left(1_798_675_210)), (10, -10));
+    }
+
+    #[test]
+    fn whatever_is_taken_can_be_shown_and_shows_the_same_moment() {
+        for content in [
+            "0000-01-01",
+            "9999-12-31",
+            "0000-01-01T00:00:00+23:59",
+            "9999-12-31T23:59:59-23:59",
+            "2026-12-31T23:59:60Z",
+            "2026-12-31T23:59:59.123456789Z",
+        ] {
+            let shown = Expiry::from_file_content(content.as_bytes()).unwrap().to_string();
+            assert_eq!(file(&shown), file(content), "{content} as {shown}");
+        }
     }
 
     #[test]

@@ -98,6 +98,7 @@ fn deciding_code_reads_no_clock_environment_or_file() {
         "server/inlet.rs",
         "server/lines.rs",
         "upstream/address.rs",
+        "credentials/expiry.rs",
         "config/validate.rs",
         "config/value.rs",
         "config/raw.rs",
