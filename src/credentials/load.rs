@@ -8,6 +8,7 @@
 use std::fmt;
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
@@ -58,14 +59,13 @@ pub(super) struct Stamp {
 }
 
 impl Stamp {
-    /// When a file last changed, in whole seconds since 1970.
+    /// When a file last changed, or another one took its name, in whole seconds since 1970.
     pub(super) fn changed_at(&self) -> i64 {
-        self.files
-            .iter()
-            .chain(&self.expires_at)
-            .map(FileStamp::changed_at)
-            .max()
-            .unwrap_or_default()
+        // A link that is turned to an old file, and on some file systems an old file that is
+        // renamed, is news to the directory alone. One that cannot be asked may change now.
+        let names = fs::metadata(&self.directory).map_or(i64::MAX, |directory| directory.ctime());
+        let files = self.files.iter().chain(&self.expires_at).map(FileStamp::changed_at);
+        files.fold(names, i64::max)
     }
 }
 
@@ -261,5 +261,17 @@ mod tests {
         assert_eq!(look(directory), Err(Problem::NotAFile(authorization)));
         let nowhere = directory.join("nowhere");
         assert!(matches!(look(&nowhere), Err(Problem::Directory(..))));
+    }
+
+    #[test]
+    fn an_old_file_under_a_new_name_is_no_old_state() {
+        let temp = tempfile::tempdir().unwrap();
+        let old = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
+        for name in [APP_KEY_FILE, AUTHORIZATION_FILE] {
+            symlink(&old, temp.path().join(name)).unwrap();
+        }
+        let now = fs::metadata(temp.path()).unwrap().ctime();
+        assert!(fs::metadata(&old).unwrap().ctime() <= now);
+        assert_eq!(look(temp.path()).unwrap().changed_at(), now);
     }
 }

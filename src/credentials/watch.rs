@@ -17,6 +17,9 @@ use crate::telemetry::metrics::{CredentialMetrics, Metrics, Reload};
 /// Longer than this no file system may take.
 const STUCK: Duration = Duration::from_secs(5);
 
+/// Nobody pauses so long between the first file and the second, however seldom they are looked at.
+const STILL: Duration = Duration::from_secs(1);
+
 /// Keeps a [`Store`] up to date.
 pub struct Watcher {
     store: Arc<Store>,
@@ -207,9 +210,9 @@ fn look_now(directory: &Path, mut memory: Memory, poll: Duration, told: bool) ->
             }),
         }
     });
-    let gone = matches!(found, Err(Problem::Directory(..) | Problem::Missing(_)));
-    if gone {
-        memory = Memory::default(); // when it comes back it is new
+    if found.as_ref().is_err_and(|problem| !matches!(problem, Problem::Malformed(..))) {
+        // When they come back they are new: the same files, seen again, end the problem.
+        memory = Memory::default();
     }
     Looked { memory, found }
 }
@@ -222,8 +225,9 @@ fn age(stamp: &Stamp, now: SystemTime) -> Duration {
 
 impl Memory {
     /// A directory that is swapped whole is complete when it appears. In a plain one, somebody
-    /// may be between the first file and the second: it must have stood still from one poll to the
-    /// next.
+    /// may be between the first file and the second: it must have stood still, by the files' own
+    /// word or from one look to another, for the length of a poll or a second. The second is for
+    /// long polls: files are looked at between two of them as well, when a pair is refused.
     fn decide(&mut self, stamp: Stamp, now: Now, poll: Duration, told: bool) -> Decision {
         if self.read.as_ref() == Some(&stamp) && !told {
             self.seen = None;
@@ -231,13 +235,14 @@ impl Memory {
         }
         let swapped = match &self.read {
             Some(read) => read.directory != stamp.directory,
-            None => stamp.swapped_whole || now.still_for >= poll,
+            None => stamp.swapped_whole,
         };
         let since = match &self.seen {
             Some((seen, since)) if *seen == stamp => *since,
             Some(_) | None => now.instant,
         };
-        if told || swapped || now.instant.duration_since(since) >= poll {
+        let still_for = now.still_for.max(now.instant.duration_since(since));
+        if told || swapped || still_for >= poll.min(STILL) {
             self.seen = None;
             Decision::Read
         } else {
@@ -297,6 +302,24 @@ mod tests {
         assert_eq!(decide(&fresh, young, true), Decision::Read);
         let read_other = Memory { read: Some(other), seen: None };
         assert_eq!(decide(&read_other, young, false), Decision::Read);
+        let before = Memory { read: Some(plain.clone()), seen: None };
+        let changed = write(&temp.path().join("plain"), "k", "longer");
+        let decide = |now, poll| before.clone().decide(changed.clone(), now, poll, false);
+        for poll in [POLL, Duration::from_millis(10), Duration::from_secs(3600)] {
+            assert_eq!(decide(old, poll), Decision::Read, "{poll:?}");
+            assert_eq!(decide(young, poll), Decision::Wait, "{poll:?}");
+        }
+    }
+
+    #[test]
+    fn between_long_polls_a_second_is_long_enough() {
+        const HOUR: Duration = Duration::from_secs(3600);
+        let temp = tempfile::tempdir().unwrap();
+        let (mut memory, start) = (Memory::default(), Instant::now());
+        let stamp = write(temp.path(), "k", "t");
+        assert_eq!(memory.decide(stamp.clone(), after(start, 0), HOUR, false), Decision::Wait);
+        assert_eq!(memory.decide(stamp.clone(), after(start, 999), HOUR, false), Decision::Wait);
+        assert_eq!(memory.decide(stamp, after(start, 1000), HOUR, false), Decision::Read);
     }
 
     #[test]
@@ -310,5 +333,18 @@ mod tests {
         fs::remove_file(temp.path().join(load::APP_KEY_FILE)).unwrap();
         let looked = look_now(temp.path(), looked.memory, POLL, true);
         assert!(matches!(looked.found, Err(Problem::Missing(_))) && looked.memory.read.is_none());
+    }
+
+    #[test]
+    fn files_that_come_back_as_they_were_are_read_again() {
+        let temp = tempfile::tempdir().unwrap();
+        write(temp.path(), "k", "t");
+        let looked = look_now(temp.path(), Memory::default(), POLL, true);
+        assert!(matches!(looked.found, Ok(Some(_))) && looked.memory.read.is_some());
+        let file = temp.path().join(load::APP_KEY_FILE);
+        fs::remove_file(&file).unwrap();
+        fs::create_dir(&file).unwrap();
+        let looked = look_now(temp.path(), looked.memory, POLL, false);
+        assert!(matches!(looked.found, Err(Problem::NotAFile(_))) && looked.memory.read.is_none());
     }
 }

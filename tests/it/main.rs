@@ -23,6 +23,7 @@ mod documents;
 mod drill;
 mod expiry;
 mod failures;
+mod files;
 mod greedy;
 mod hardening;
 mod hold;

@@ -3,6 +3,8 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -11,15 +13,19 @@ use std::thread::JoinHandle;
 use innopaas_proxy::sandbox::{Options, Sandbox};
 use serde_json::Value;
 
+use super::mount::set_mode;
 use super::{Answer, Call, Mount, PATIENCE, RawUpstream, canary, eventually};
 
 /// Upstreams of tests are on loopback, where none may be unless somebody says so.
 pub(crate) const ALLOW_LOOPBACK: &str = "upstream.allow_private=127.0.0.0/8,::1/128";
 
+const BINARY: &str = env!("CARGO_BIN_EXE_innopaas-proxy");
+
 /// A proxy to be started.
 pub(crate) struct Setup {
     settings: Vec<String>,
     mount: Option<Mount>,
+    by_nobody: bool,
 }
 
 /// A proxy that runs, with the upstream it calls and the secrets it holds.
@@ -45,7 +51,7 @@ pub(crate) struct Process {
 
 impl Setup {
     pub(crate) fn new() -> Self {
-        Self { settings: Vec::new(), mount: None }
+        Self { settings: Vec::new(), mount: None, by_nobody: false }
     }
 
     pub(crate) fn set(mut self, setting: &str) -> Self {
@@ -55,6 +61,12 @@ impl Setup {
 
     pub(crate) fn mount(mut self, mount: Mount) -> Self {
         self.mount = Some(mount);
+        self
+    }
+
+    /// As a user whom a file's mode keeps out, whoever runs the tests: root would read everything.
+    pub(crate) fn by_nobody(mut self) -> Self {
+        self.by_nobody = true;
         self
     }
 
@@ -74,7 +86,9 @@ impl Setup {
         let files = tempfile::tempdir().unwrap();
         let ca_file = files.path().join("ca.pem");
         fs::write(&ca_file, ca_pem).unwrap();
-        let mut command = binary();
+        let by_root = rustix::process::geteuid().is_root();
+        let mut command =
+            if self.by_nobody && by_root { nobodys_binary(files.path()) } else { binary() };
         command
             .args(["run", "--admin", "127.0.0.1:0"])
             .args(["--upstream", origin, "--log-level", "trace"])
@@ -106,7 +120,31 @@ impl Setup {
 
 /// The binary, with nothing of our own environment that it would read.
 pub(crate) fn binary() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_innopaas-proxy"));
+    command(Path::new(BINARY))
+}
+
+/// The binary, run by a user who is allowed nothing, from a folder that is opened to him: the one
+/// where it was built may be closed.
+fn nobodys_binary(folder: &Path) -> Command {
+    const NOBODY: u32 = 65534;
+    for entry in fs::read_dir(folder).unwrap() {
+        set_mode(&entry.unwrap().path(), 0o644);
+    }
+    set_mode(folder, 0o755);
+    let path = folder.join("innopaas-proxy");
+    // Linked where that will do: a hundred megabytes a test are slow to copy.
+    let for_all = fs::metadata(BINARY).unwrap().mode() & 0o005 == 0o005;
+    if !for_all || fs::hard_link(BINARY, &path).is_err() {
+        fs::copy(BINARY, &path).unwrap();
+        set_mode(&path, 0o755);
+    }
+    let mut command = command(&path);
+    command.uid(NOBODY).gid(NOBODY);
+    command
+}
+
+fn command(binary: &Path) -> Command {
+    let mut command = Command::new(binary);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("INNOPAAS_PROXY_") {
             command.env_remove(name);
