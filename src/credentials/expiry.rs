@@ -145,10 +145,9 @@ pub(super) struct Warner {
     last: Option<(i64, Step)>,
 }
 
-/// The later, the greater.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
-    Days(std::cmp::Reverse<i64>),
+    Days(i64),
     /// Hours since the last day began.
     Hours(i64),
 }
@@ -160,14 +159,10 @@ impl Warner {
         let step = match [1, 7, 14, 30].into_iter().find(|days| left <= days * DAY) {
             None => return false,
             Some(1) => Step::Hours((DAY - left) / HOUR),
-            Some(days) => Step::Days(std::cmp::Reverse(days)),
+            Some(days) => Step::Days(days),
         };
-        // A clock that is set back repeats nothing.
-        let told = self.last.is_some_and(|(last_at, last)| last_at == at && last >= step);
-        if !told {
-            self.last = Some((at, step));
-        }
-        !told
+        // Also an earlier step than the last one: the clock was wrong then.
+        self.last.replace((at, step)) != Some((at, step))
     }
 }
 
@@ -277,11 +272,10 @@ mod tests {
     fn what_is_due_at_first_is_told_once_and_a_new_token_begins_anew() {
         let mut warner = Warner::default();
         assert!(warner.is_due(0, 10 * DAY) && !warner.is_due(0, 9 * DAY));
-        assert!(!warner.is_due(0, 12 * DAY), "the clock was set back");
-        assert!(
-            warner.is_due(0, 6 * DAY) && !warner.is_due(0, 8 * DAY) && !warner.is_due(0, 6 * DAY)
-        );
+        assert!(!warner.is_due(0, 12 * DAY), "a clock that was set back within the step");
+        assert!(warner.is_due(0, 6 * DAY) && !warner.is_due(0, 6 * DAY));
         assert!(warner.is_due(1, 10 * DAY) && !warner.is_due(2, 31 * DAY));
         assert!(warner.is_due(3, -5 * DAY));
+        assert!(warner.is_due(3, 20 * DAY), "a clock that was far ahead");
     }
 }
