@@ -18,7 +18,6 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use http_body::{Body, Frame, SizeHint};
 
-use super::exchange::Answered;
 use super::peek::Peeked;
 use super::refusal::is_encoded;
 use crate::config::Guard;
@@ -38,7 +37,8 @@ pub(super) type Metrics = Arc<WorkerMetrics>;
 /// # Errors
 /// [`Kind::ResponseInvalid`], if the body is to be searched and cannot be.
 pub(super) fn search(
-    Answered { mut answer, credentials }: Answered,
+    mut answer: Response<Peeked>,
+    credentials: Arc<Credentials>,
     guard: Guard,
     metrics: &Metrics,
     record: &AccessRecord,

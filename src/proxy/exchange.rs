@@ -9,43 +9,87 @@ use std::sync::Arc;
 
 use http::Response;
 
-use super::Proxy;
 use super::headers::Stripped;
+use super::hold::Places;
 use super::inject::Authenticated;
 use super::peek::Peeked;
 use super::refusal::{self, Verdict};
 use super::reject::Reject;
-use crate::credentials::{Credentials, Unavailable};
+use super::send::Upstream;
+use crate::config::Refusal;
+use crate::credentials::{Credentials, Keyring, Unavailable};
 use crate::telemetry::access::AccessRecord;
 use crate::telemetry::code::{Repeat, Sent};
+use crate::telemetry::metrics::WorkerMetrics;
 use crate::upstream::{self, RequestBody, Spare};
 
-/// An answer, and the pair that its call was sent with.
-pub(super) struct Answered {
-    pub(super) answer: Response<Peeked>,
-    pub(super) credentials: Arc<Credentials>,
+/// Said while nothing is wrong with the files and nothing was read either.
+const NOT_READ_YET: &str = "files that were written one by one must stand still from one look to \
+                            the next (credentials.poll) before they are used";
+
+/// What a call's exchange with InnoPaaS takes.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    pub(super) keyring: Arc<Keyring>,
+    pub(super) upstream: Upstream,
+    pub(super) refusal: Refusal,
+    /// Where refused calls wait for a newer pair, if they do.
+    pub(super) held: Option<Arc<Places>>,
+    /// Whether all answers are asked for without compression.
+    pub(super) plain_text: bool,
+    pub(super) forward_request_id: bool,
+    pub(super) metrics: Arc<WorkerMetrics>,
 }
 
-impl Proxy {
+/// The pair to send a call with, and whether the call waited for it.
+pub(super) struct Chosen {
+    credentials: Arc<Credentials>,
+    waited: bool,
+}
+
+/// An answer, and the pair that its call was sent with.
+pub(super) type Answered = (Response<Peeked>, Arc<Credentials>);
+
+impl Exchange {
+    /// Whether it is worth while to take a call's body.
+    pub(super) fn available(&self) -> Result<(), Reject> {
+        match self.keyring.available() {
+            Err(Unavailable::Refused { .. }) if self.held.is_some() => Ok(()), // it may wait
+            available => available.map_err(|why| self.unavailable(why)),
+        }
+    }
+
     /// The pair to send a call with, of whose body so many bytes are here already.
-    pub(super) async fn choose(&self, bytes: usize) -> Result<Arc<Credentials>, Reject> {
+    pub(super) async fn choose(&self, bytes: usize) -> Result<Chosen, Reject> {
+        let at_once = |credentials| Chosen { credentials, waited: false };
         match (self.keyring.choose(), &self.held) {
-            (Ok(credentials), _) => Ok(credentials),
+            (Ok(credentials), _) => Ok(at_once(credentials)),
             (Err(Unavailable::Refused { .. }), Some(places)) => {
                 let news = self.keyring.wait_until_available();
                 match places.wait(bytes, &self.metrics, news).await {
-                    Some(credentials) => Ok(credentials),
-                    None => self.keyring.choose().map_err(|why| self.unavailable(why)),
+                    Some(credentials) => Ok(Chosen { credentials, waited: true }),
+                    None => self.keyring.choose().map(at_once).map_err(|why| self.unavailable(why)),
                 }
             }
             (Err(why), _) => Err(self.unavailable(why)),
         }
     }
 
-    pub(super) async fn exchange(
+    fn unavailable(&self, why: Unavailable) -> Reject {
+        match why {
+            Unavailable::Missing => {
+                let problem = self.keyring.primary().report().problem;
+                Reject::CredentialsMissing(problem.unwrap_or_else(|| NOT_READ_YET.to_owned()))
+            }
+            Unavailable::Refused { refusals, wait } => Reject::CredentialRefused { refusals, wait },
+        }
+    }
+
+    /// Sends a call with this pair, and once more with another one if this one is refused.
+    pub(super) async fn run(
         &self,
         stripped: Stripped,
-        first: Arc<Credentials>,
+        Chosen { credentials: first, waited }: Chosen,
         body: RequestBody,
         record: &mut AccessRecord,
     ) -> Result<Answered, Reject> {
@@ -54,14 +98,21 @@ impl Proxy {
         let (mut answer, verdict) =
             self.attempt(again.path(), &first, request, body, &mut record.sent).await?;
         let Verdict::Refused { replay } = verdict else {
-            return Ok(Answered { answer, credentials: first });
+            return Ok((answer, first));
         };
         record.refused = true;
         let spare = Some(spare).filter(|spare| replay && spare.is_there());
-        let next = self.after_refusal(again.path(), &first, &mut answer, spare).await;
-        let Some((credentials, with, body)) = next else {
-            return Ok(Answered { answer, credentials: first });
+        self.look_for_newer(&first, again.path()).await;
+        let other = match &spare {
+            Some(spare) => self.other_than(&first, waited, &mut answer, spare).await,
+            None => None,
         };
+        let Some(((credentials, with), body)) = other.zip(spare.and_then(Spare::begin_again))
+        else {
+            return Ok((answer, first));
+        };
+        // A small answer that is read to its end gives its connection back.
+        let _ = answer.body_mut().read(self.refusal.peek_wait).await;
         drop(answer);
         record.repeat = Some(with);
         self.metrics.refusal_repeated(with);
@@ -85,7 +136,7 @@ impl Proxy {
         if let Verdict::Refused { .. } = verdict {
             self.keyring.refused(&credentials, &path);
         }
-        Ok(Answered { answer, credentials })
+        Ok((answer, credentials))
     }
 
     /// Sends a call and takes note of what the answer says of the pair.
@@ -116,45 +167,35 @@ impl Proxy {
     ) -> Authenticated {
         record.pair = Some((credentials.pair, credentials.generation));
         let id = self.forward_request_id.then_some(&record.request_id);
-        let plain = self.guard.echo || self.refusal.looks_into(stripped.path());
+        let plain = self.plain_text || self.refusal.looks_into(stripped.path());
         let request = stripped.inject(credentials, self.upstream.host(), id);
         if plain { request.asking_for_plain_text() } else { request }
     }
 
-    /// What to send the refused call with once more: a newer pair from the files, else the
-    /// standby, else a newer pair that comes while the call waits; nothing, if there is none or
-    /// the call cannot be repeated.
-    async fn after_refusal(
-        &self,
-        path: &str,
-        first: &Credentials,
-        answer: &mut Response<Peeked>,
-        spare: Option<Spare>,
-    ) -> Option<(Arc<Credentials>, Repeat, RequestBody)> {
-        self.keyring.look_again(first).await;
-        if self.keyring.newer_than(first).is_none() {
-            self.keyring.refused(first, path);
+    async fn look_for_newer(&self, refused: &Credentials, path: &str) {
+        self.keyring.look_again(refused).await;
+        if self.keyring.newer_than(refused).is_none() {
+            self.keyring.refused(refused, path);
         }
-        let spare = spare?;
-        let (credentials, with) = match self.keyring.other_than(first) {
-            Some(other) => other,
-            None => (self.wait_for_newer(first, answer, &spare).await?, Repeat::Held),
-        };
-        // A small answer that was read to its end gives its connection back.
-        let _ = answer.body_mut().read(self.refusal.peek_wait).await;
-        Some((credentials, with, spare.begin_again()?))
     }
 
-    async fn wait_for_newer(
+    /// What to send a refused call with once more: a newer pair, else the standby, else a newer
+    /// pair that comes while the call waits, if it did not wait before.
+    async fn other_than(
         &self,
-        first: &Credentials,
+        refused: &Credentials,
+        waited: bool,
         answer: &mut Response<Peeked>,
         spare: &Spare,
-    ) -> Option<Arc<Credentials>> {
-        let places = self.held.as_ref()?;
+    ) -> Option<(Arc<Credentials>, Repeat)> {
+        if let Some(other) = self.keyring.other_than(refused) {
+            return Some(other);
+        }
+        let places = self.held.as_ref().filter(|_| !waited)?;
         // So that no connection to InnoPaaS waits with it.
         let _ = answer.body_mut().read(self.refusal.peek_wait).await;
         let bytes = spare.held() + answer.body().held();
-        places.wait(bytes, &self.metrics, self.keyring.wait_for_newer(first)).await
+        let newer = self.keyring.wait_for_newer(refused);
+        Some((places.wait(bytes, &self.metrics, newer).await?, Repeat::Held))
     }
 }

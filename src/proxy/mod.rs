@@ -14,7 +14,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 
 use crate::config::{Guard, Limits, Policy, Refusal};
-use crate::credentials::{CallerTokens, Keyring, Unavailable};
+use crate::credentials::{CallerTokens, Keyring};
 use crate::server::{Abort, Fault};
 use crate::telemetry::access::AccessRecord;
 use crate::telemetry::code::{Code, Outcome};
@@ -25,6 +25,7 @@ use crate::upstream;
 use admit::admit;
 use body::AnswerBody;
 use echo::SearchedBody;
+use exchange::Exchange;
 use reject::Reject;
 use request_id::RequestIds;
 use send::Upstream;
@@ -56,22 +57,14 @@ pub use hold::Places;
 #[cfg(fuzzing)]
 pub use refusal::read_code;
 
-/// Said while nothing is wrong with the files and nothing was read either.
-const NOT_READ_YET: &str = "files that were written one by one must stand still from one look to \
-                            the next (credentials.poll) before they are used";
-
 /// One worker's proxy.
 #[derive(Debug)]
 pub struct Proxy {
     callers: Option<CallerTokens>,
-    keyring: Arc<Keyring>,
-    upstream: Upstream,
-    refusal: Refusal,
-    held: Option<Arc<Places>>,
+    exchange: Exchange,
     policy: Policy,
     limits: Limits,
     guard: Guard,
-    forward_request_id: bool,
     request_ids: RequestIds,
     metrics: Arc<WorkerMetrics>,
     recent: Arc<RecentErrors>,
@@ -124,16 +117,21 @@ impl Proxy {
             recent,
             log_access,
         } = parts;
-        Self {
-            callers,
+        let exchange = Exchange {
             keyring,
             upstream: Upstream::new(client),
             refusal,
             held,
+            plain_text: guard.echo,
+            forward_request_id,
+            metrics: Arc::clone(&metrics),
+        };
+        Self {
+            callers,
+            exchange,
             policy,
             limits,
             guard,
-            forward_request_id,
             request_ids: RequestIds::new(),
             metrics,
             recent,
@@ -177,7 +175,7 @@ impl Proxy {
         record: &mut AccessRecord,
     ) -> Result<Response<SearchedBody>, Reject> {
         caller::check(request.headers(), self.callers.as_ref())?;
-        self.available()?;
+        self.exchange.available()?;
         let (head, incoming) = request.into_parts();
         let admitted = admit(head, &incoming, &self.policy)?;
         record.observed = admitted.observed.as_ref().map(Reject::code);
@@ -185,27 +183,9 @@ impl Proxy {
         let stripped = admitted.strip(&self.policy);
         let body = body::take(incoming, limit, self.limits.body_progress).await?;
         // Only now, because the pair may be replaced while the body comes.
-        let credentials = self.choose(body.held()).await?;
-        let answered = self.exchange(stripped, credentials, body, record).await?;
-        Ok(echo::search(answered, self.guard, &self.metrics, record)?)
-    }
-
-    /// Whether it is worth while to take the body.
-    fn available(&self) -> Result<(), Reject> {
-        match self.keyring.available() {
-            Err(Unavailable::Refused { .. }) if self.held.is_some() => Ok(()), // it may wait
-            available => available.map_err(|why| self.unavailable(why)),
-        }
-    }
-
-    fn unavailable(&self, why: Unavailable) -> Reject {
-        match why {
-            Unavailable::Missing => {
-                let problem = self.keyring.primary().report().problem;
-                Reject::CredentialsMissing(problem.unwrap_or_else(|| NOT_READ_YET.to_owned()))
-            }
-            Unavailable::Refused { refusals, wait } => Reject::CredentialRefused { refusals, wait },
-        }
+        let chosen = self.exchange.choose(body.held()).await?;
+        let (answer, used) = self.exchange.run(stripped, chosen, body, record).await?;
+        Ok(echo::search(answer, used, self.guard, &self.metrics, record)?)
     }
 
     fn note(&self, reject: &Reject, record: &AccessRecord) {
