@@ -236,6 +236,7 @@ impl Keyring {
         let mut news = self.news();
         loop {
             drop(self.settle());
+            self.warn_of_one_application();
             tokio::select! {
                 () = news.next() => {}
                 _ = hangup.recv() => self.forget(),
@@ -251,6 +252,17 @@ impl Keyring {
     /// Whether this pair's present generation is refused beyond doubt.
     pub fn is_refused(&self, pair: Pair) -> bool {
         self.settle().of(pair).is_refused()
+    }
+
+    fn warn_of_one_application(&self) {
+        let standby = self.standby.as_ref().and_then(|store| store.current());
+        if let (Some(primary), Some(standby)) = (self.primary.current(), standby)
+            && primary.app_key.same_as(&standby.app_key)
+        {
+            tracing::warn!(
+                "the standby's app-key is the primary's: a new token kills both, so it is no standby"
+            );
+        }
     }
 
     fn forget(&self) {

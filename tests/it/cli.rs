@@ -5,6 +5,8 @@ use std::io::Write;
 use std::net::TcpListener;
 use std::process::{Command, Output};
 
+use innopaas_proxy::sandbox::Pair;
+
 use crate::support::call::Call;
 use crate::support::proxy::{Process, binary};
 use crate::support::{Mount, SMS, canary, eventually};
@@ -70,6 +72,52 @@ fn a_ca_file_of_no_use_is_a_problem() {
     let (code, _, err) = run(binary().args(["run", "--ca-file", "/nowhere.pem"]));
     assert_eq!(code, 64, "{err}");
     assert!(err.contains("upstream.ca_file"), "{err}");
+}
+
+#[test]
+fn check_says_what_a_standby_is_and_what_is_none() {
+    let primary = Mount::of(&canary::pair());
+    let standby = Mount::of(&canary::marked_pair("S"));
+    let check = |standby: &Mount| {
+        let setting = format!("credentials.standby.directory={}", standby.path().display());
+        run(binary().args(["check", "--set", &setting, "--credentials"]).arg(primary.path()))
+    };
+    let (code, out, err) = check(&standby);
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert!(out.contains("# standby: app-key **** (18 bytes), authorization **** (57 bytes)"));
+    assert!(out.contains("# standby: is another application of InnoPaaS: sender ids"), "{out}");
+    canary::assert_absent("what check prints", out.as_bytes());
+
+    standby.swap_in(&Pair::new(canary::APP_KEY, format!("{}2", canary::TOKEN)));
+    let (code, _, err) = check(&standby);
+    assert_eq!(code, 0);
+    assert!(err.contains("its app-key is that of credentials.directory"), "{err}");
+    assert_eq!(check(&primary).0, 64, "one directory for both");
+}
+
+#[test]
+fn check_rejects_codes_behind_which_messages_may_have_been_sent() {
+    for code in ["110", "131", "132", "133", "134", "0", "000000"] {
+        let setting = format!("refusal.codes={code}");
+        let (exit, _, err) = run(binary().args(["check", "--set", &setting]));
+        assert_eq!(exit, 64, "{code}");
+        assert!(err.contains("refusal.codes") && err.contains("sent twice"), "{err}");
+    }
+}
+
+#[test]
+fn a_fingerprint_key_of_no_use_is_a_problem() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(&file, "short").unwrap();
+    let setting = format!("credentials.fingerprint_key_file={}", file.path().display());
+    for command in ["check", "run"] {
+        let (code, _, err) = run(binary().args([command, "--set", &setting]));
+        assert_eq!(code, 64, "{err}");
+        assert!(
+            err.contains("credentials.fingerprint_key_file") && err.contains("16 bytes"),
+            "{err}"
+        );
+    }
 }
 
 #[test]

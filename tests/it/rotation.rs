@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use innopaas_proxy::sandbox::{Act, REFUSAL_CODE, Refusal, Sandbox};
+use innopaas_proxy::sandbox::{Act, Pair, REFUSAL_CODE, Refusal, Sandbox};
 use serde_json::Value;
 
 use crate::support::raw_upstream::{answer, read_request};
@@ -194,6 +194,22 @@ fn a_confirmed_refusal_moves_all_calls_to_the_standby_until_a_newer_pair_comes()
         "with the primary pair again",
     ] {
         assert_eq!(proxy.output().matches(words).count(), 1, "{words}");
+    }
+}
+
+#[test]
+fn a_standby_of_the_same_application_is_warned_of() {
+    for (app_key, warned) in [(canary::APP_KEY, true), ("another", false)] {
+        let standby = Mount::of(&Pair::new(app_key, format!("{}2", canary::TOKEN)));
+        let setting = format!("credentials.standby.directory={}", standby.path().display());
+        let (proxy, _sandbox) = Setup::new().set(&setting).start();
+        eventually("it was looked at", || status(&proxy, "/standby/generation") == 1);
+        assert_eq!(proxy.call(Call::sms()).status, 200);
+        let told = || proxy.output().contains("so it is no standby");
+        if warned {
+            eventually("it is told", told);
+        }
+        assert_eq!(told(), warned);
     }
 }
 
