@@ -69,8 +69,24 @@ impl Stamp {
     }
 }
 
+/// More often than this the files do not move under a reader, unless something is wrong.
+const ATTEMPTS: usize = 5;
+
 /// Looks at the files without reading them.
 pub(super) fn look(directory: &Path) -> Result<Stamp, Problem> {
+    let link = || fs::read_link(directory.join(DATA_LINK)).ok();
+    for _ in 0..ATTEMPTS {
+        let before = link();
+        let found = look_once(directory);
+        // The old folder is removed once the link has moved: what is missing there is no mishap.
+        if found.is_ok() || link() == before {
+            return found;
+        }
+    }
+    Err(Problem::Moving(directory.to_owned()))
+}
+
+fn look_once(directory: &Path) -> Result<Stamp, Problem> {
     let (resolved, swapped_whole) = resolve(directory)?;
     let stamp = |name| {
         file::look(&resolved.join(name)).map_err(|fault| Problem::at(directory.join(name), fault))
@@ -103,7 +119,6 @@ pub fn read_pair(directory: &Path) -> Result<Loaded, Problem> {
 
 /// Reads the files in one state; that state, and what is to be said of their content.
 pub(super) fn read(directory: &Path) -> Result<(Stamp, Result<Loaded, Problem>), Problem> {
-    const ATTEMPTS: usize = 5;
     for _ in 0..ATTEMPTS {
         let stamp = look(directory)?;
         let loaded = load(directory, &stamp);

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use innopaas_proxy::sandbox::Pair;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::support::load::Load;
@@ -118,7 +119,16 @@ fn pairs_that_are_swapped_every_10_ms_with_junk_between_are_never_mixed() {
     let upstream = Upstream::start();
     let proxy = start(&upstream, Mount::of(&pair(0)), POLL);
     let load = Load::start(proxy.listen, 4);
-    let (begin, mut number) = (Instant::now(), 0);
+    let begin = Instant::now();
+    // Between two steps of a swap are microseconds, which the polls alone would seldom meet.
+    let pid = Pid::from_raw(proxy.pid().cast_signed()).unwrap();
+    let often = std::thread::spawn(move || {
+        while begin.elapsed() < LONG {
+            kill_process(pid, Signal::HUP).unwrap();
+            std::thread::park_timeout(Duration::from_micros(200));
+        }
+    });
+    let mut number = 0;
     while begin.elapsed() < LONG {
         number += 1;
         if number % 3 == 0 {
@@ -130,6 +140,7 @@ fn pairs_that_are_swapped_every_10_ms_with_junk_between_are_never_mixed() {
         }
         std::thread::park_timeout(Duration::from_millis(10));
     }
+    often.join().unwrap();
     let last = pair(number + 1);
     proxy.mount.swap_in(&last);
     eventually("the last pair is in use", || generation_in_use_is(&proxy, &upstream, &last));

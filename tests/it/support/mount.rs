@@ -1,6 +1,6 @@
-//! A credentials directory, laid out and swapped as the kubelet does it (Kubernetes 1.30,
-//! `AtomicWriter`): nothing is ever changed in place, and nobody who goes through `..data` once
-//! sees two generations.
+//! A credentials directory, laid out and swapped as the kubelet's `AtomicWriter` does it, in its
+//! newer form, which makes the links that users see last: nothing is ever changed in place, and
+//! nobody who goes through `..data` once sees two generations.
 //!
 //! ```text
 //! app-key                              -> ..data/app-key
