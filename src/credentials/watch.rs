@@ -99,6 +99,9 @@ impl Watcher {
         let mut questions = self.store.questions();
         let mut not_before = tokio::time::Instant::now();
         loop {
+            if self.memory.seen.is_some() {
+                tick.reset_after(self.poll.min(STILL)); // what moved is looked at again soon
+            }
             let asked = async {
                 sleep_until(not_before).await;
                 // The store, which holds the other end, is ours too.

@@ -24,8 +24,8 @@ use crate::telemetry::metrics::WorkerMetrics;
 use crate::upstream::{self, RequestBody, Spare};
 
 /// Said while nothing is wrong with the files and nothing was read either.
-const NOT_READ_YET: &str = "files that were written one by one must stand still from one look to \
-                            the next (credentials.poll) before they are used";
+const NOT_READ_YET: &str = "files that were written one by one must stand still for a poll \
+                            (credentials.poll), at most for a second, before they are used";
 
 /// What a call's exchange with InnoPaaS takes.
 #[derive(Debug)]

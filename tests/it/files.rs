@@ -234,7 +234,6 @@ impl Pace {
 fn a_pair_that_lies_in_a_plain_directory_is_used_when_the_old_one_is_refused() {
     let setup = Setup::new().mount(Delivery::Plain.mount(&canary::pair()));
     let (proxy, sandbox) = setup.set("credentials.poll=1h").start();
-    proxy.signal("HUP"); // the files are complete, young as they are
     eventually("the pair is in use", || proxy.admin("/readyz").status == 200);
     assert_eq!(proxy.call(Call::sms()).status, 200);
     let new = pair(1);
