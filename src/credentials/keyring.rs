@@ -2,7 +2,8 @@
 //!
 //! Calls go out with the primary pair. They go out with the standby while the primary's present
 //! generation is refused beyond doubt and the standby is not; a newer generation of the primary
-//! ends that at once. A single refused call may be sent with the other pair before that.
+//! ends that at once. A single refused call may be sent with the other pair before that. While both
+//! are refused beyond doubt, calls go out with either whose breaker lets them.
 //!
 //! While nothing is held against any pair, a call costs one atomic read here, and no lock.
 
@@ -32,6 +33,8 @@ pub struct Keyring {
     standings: Mutex<Standings>,
     /// Paths are remembered as hashes that nobody can foresee.
     hasher: RandomState,
+    /// That what is told of the standings changed.
+    changes: watch::Sender<()>,
     metrics: Arc<Metrics>,
 }
 
@@ -88,6 +91,7 @@ impl Keyring {
             doubt: AtomicBool::new(false),
             standings: Mutex::default(),
             hasher: RandomState::new(),
+            changes: watch::Sender::new(()),
             metrics,
         }
     }
@@ -106,39 +110,40 @@ impl Keyring {
     ///
     /// # Errors
     /// [`Unavailable`].
-    pub fn available(&self) -> Result<(), Unavailable> {
-        if self.primary.current().is_none() {
-            return Err(Unavailable::Missing);
-        }
-        if !self.doubt.load(Relaxed) {
-            return Ok(());
-        }
-        let standings = self.settle();
-        match self.on_standby(&standings) {
-            Some(_) => Ok(()),
-            None => {
-                standings.primary.may_try(Instant::now()).map_err(|wait| standings.refused(wait))
-            }
-        }
+    pub fn available(&self, path: &str) -> Result<(), Unavailable> {
+        self.first(path, |standing, path| standing.may_try(path, Instant::now())).map(drop)
     }
 
-    /// The pair to send a call with.
+    /// The pair to send a call to this path with.
     ///
     /// # Errors
     /// [`Unavailable`].
-    pub fn choose(&self) -> Result<Arc<Credentials>, Unavailable> {
+    pub fn choose(&self, path: &str) -> Result<Arc<Credentials>, Unavailable> {
+        self.first(path, |standing, path| standing.admit(path, Instant::now(), &self.rules))
+    }
+
+    /// The first of the pairs in question that may be sent.
+    fn first(
+        &self,
+        path: &str,
+        mut may: impl FnMut(&mut Standing, u64) -> Result<(), Duration>,
+    ) -> Result<Arc<Credentials>, Unavailable> {
         let Some(primary) = self.primary.current() else { return Err(Unavailable::Missing) };
         if !self.doubt.load(Relaxed) {
             return Ok(primary);
         }
+        let path = self.hasher.hash_one(path);
         let mut standings = self.settle();
-        match self.on_standby(&standings) {
-            Some(standby) => Ok(standby),
-            None => match standings.primary.admit(Instant::now(), &self.rules) {
-                Ok(()) => Ok(primary),
-                Err(wait) => Err(standings.refused(wait)),
-            },
+        let Standings { primary: own, standby: other, .. } = &mut *standings;
+        let standby = self.present_standby().filter(|_| own.is_refused());
+        let Some(standby) = standby else {
+            return may(own, path).map(|()| primary).map_err(|wait| own.spared(wait));
+        };
+        if !other.is_refused() {
+            return Ok(standby);
         }
+        let Err(wait) = may(own, path) else { return Ok(primary) };
+        may(other, path).map(|()| standby).map_err(|longer| own.spared(wait.min(longer)))
     }
 
     /// A call with this pair was a success.
@@ -185,7 +190,7 @@ impl Keyring {
     /// one stood in for it, the primary.
     pub fn newer_than(&self, refused: &Credentials) -> Option<Arc<Credentials>> {
         let primary = self.primary.current()?;
-        let standby = self.standby.as_ref().and_then(|store| store.current());
+        let standby = self.present_standby();
         let own = match refused.pair {
             Pair::Primary => Some(Arc::clone(&primary)),
             Pair::Standby => standby,
@@ -197,37 +202,43 @@ impl Keyring {
         replaced.then_some(primary)
     }
 
-    /// Another pair to send a refused call with.
-    pub fn other_than(&self, refused: &Credentials) -> Option<(Arc<Credentials>, Repeat)> {
+    /// Another pair to send a refused call with. One that may as well wait does not take a standby
+    /// that is refused beyond doubt.
+    pub fn other_than(
+        &self,
+        refused: &Credentials,
+        path: &str,
+        may_wait: bool,
+    ) -> Option<(Arc<Credentials>, Repeat)> {
         if let Some(newer) = self.newer_than(refused) {
             return Some((newer, Repeat::Newer));
         }
-        let standby = self.standby.as_ref().filter(|_| refused.pair == Pair::Primary)?.current()?;
+        let standby = self.present_standby().filter(|_| refused.pair == Pair::Primary)?;
+        let path = self.hasher.hash_one(path);
+        let mut standings = self.settle();
+        let standing = &mut standings.standby;
+        if may_wait && standing.is_refused() {
+            return None;
+        }
         // Sparing InnoPaaS goes for the standby as well.
-        self.settle().standby.admit(Instant::now(), &self.rules).ok()?;
+        standing.admit(path, Instant::now(), &self.rules).ok()?;
         Some((standby, Repeat::Standby))
     }
 
     /// Waits until there is a newer pair than this one.
-    pub async fn wait_for_newer(&self, refused: &Credentials) -> Arc<Credentials> {
-        let mut news = self.news();
-        loop {
-            if let Some(newer) = self.newer_than(refused) {
-                return newer;
-            }
-            news.next().await;
-        }
+    async fn wait_for_newer(&self, refused: &Credentials) -> Arc<Credentials> {
+        self.news().until(|| self.newer_than(refused)).await
     }
 
-    /// Waits until a call may be sent again because a newer pair came.
-    pub async fn wait_until_available(&self) -> Arc<Credentials> {
-        let mut news = self.news();
-        loop {
-            if let Ok(credentials) = self.choose() {
-                return credentials;
-            }
-            news.next().await;
-        }
+    /// Waits until there is another pair to send a refused call with.
+    pub async fn wait_for_other(&self, refused: &Credentials, path: &str) -> Arc<Credentials> {
+        let other = || self.other_than(refused, path, true).map(|(other, _)| other);
+        self.news().until(other).await
+    }
+
+    /// Waits until a call to this path may be sent.
+    pub async fn wait_until_available(&self, path: &str) -> Arc<Credentials> {
+        self.news().until(|| self.choose(path).ok()).await
     }
 
     /// Draws the conclusions from newer pairs also while no call asks, and forgets all doubts on
@@ -255,7 +266,7 @@ impl Keyring {
     }
 
     fn warn_of_one_application(&self) {
-        let standby = self.standby.as_ref().and_then(|store| store.current());
+        let standby = self.present_standby();
         if let (Some(primary), Some(standby)) = (self.primary.current(), standby)
             && primary.app_key.same_as(&standby.app_key)
         {
@@ -275,7 +286,12 @@ impl Keyring {
         News {
             primary: self.primary.generations(),
             standby: self.standby.as_ref().map(|standby| standby.generations()),
+            changes: self.changes.subscribe(),
         }
+    }
+
+    fn present_standby(&self) -> Option<Arc<Credentials>> {
+        self.standby.as_ref()?.current()
     }
 
     /// The standings, with what newer generations made void taken out.
@@ -302,12 +318,13 @@ impl Keyring {
         let before = std::mem::replace(&mut standings.told, situation);
         if before != situation {
             self.tell(before, situation);
+            self.changes.send_replace(());
         }
     }
 
     /// The standby, if calls are sent with it.
     fn on_standby(&self, standings: &Standings) -> Option<Arc<Credentials>> {
-        let standby = self.standby.as_ref()?.current()?;
+        let standby = self.present_standby()?;
         (standings.primary.is_refused() && !standings.standby.is_refused()).then_some(standby)
     }
 
@@ -352,27 +369,43 @@ impl Standings {
             Pair::Standby => &mut self.standby,
         }
     }
+}
 
-    fn refused(&self, wait: Duration) -> Unavailable {
-        Unavailable::Refused { refusals: self.primary.refusals(), wait }
+impl Standing {
+    fn spared(&self, wait: Duration) -> Unavailable {
+        Unavailable::Refused { refusals: self.refusals(), wait }
     }
 }
 
-/// Newer generations of either pair.
+/// Newer generations of either pair, and how they stand.
 struct News {
     primary: watch::Receiver<u64>,
     standby: Option<watch::Receiver<u64>>,
+    changes: watch::Receiver<()>,
 }
 
 impl News {
     async fn next(&mut self) {
-        // Neither ends: the keyring holds the stores that send.
-        match &mut self.standby {
-            Some(standby) => tokio::select! {
-                _ = self.primary.changed() => {}
-                _ = standby.changed() => {}
-            },
-            None => drop(self.primary.changed().await),
+        // None of them ends: the keyring holds those that send.
+        let standby = async {
+            match &mut self.standby {
+                Some(standby) => drop(standby.changed().await),
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = self.primary.changed() => {}
+            () = standby => {}
+            _ = self.changes.changed() => {}
+        }
+    }
+
+    async fn until<T>(mut self, mut there: impl FnMut() -> Option<T>) -> T {
+        loop {
+            if let Some(there) = there() {
+                return there;
+            }
+            self.next().await;
         }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! One refusal says little: there are paths that an account may not call, and the answer is the
 //! same. So a refusal counts only once it is confirmed, by a second one on another path or after
-//! a while without a success; and any success clears all that was held against the pair.
+//! a while without a success; and any success clears all that was held against the pair. Even then
+//! no call is kept back from a path that was not refused itself: its success may be the one.
 //!
 //! Decides only: no clock, no lock, no pair.
 
@@ -27,12 +28,15 @@ pub(super) struct Rules {
     pub(super) breaker: Option<Breaker>,
 }
 
+/// After so many different paths it is no path's fault.
+const PATHS: usize = 16;
+
 /// What was held against a generation since its last success.
 #[derive(Debug, Clone)]
 struct Doubt {
     since: Instant,
-    /// The first path that was refused, hashed.
-    path: u64,
+    /// The paths that were refused, hashed; the first [`PATHS`] of them.
+    paths: Vec<u64>,
     confirmed: bool,
     /// Refusals from the one that confirmed on.
     in_a_row: u32,
@@ -57,8 +61,8 @@ impl Standing {
         if let Some(doubt) = &mut self.doubt {
             return doubt.again(path, now, rules);
         }
-        let (confirmed, in_a_row) = (false, 0);
-        self.doubt = Some(Doubt { since: now, path, confirmed, in_a_row, probe_at: None });
+        let (paths, confirmed, in_a_row) = (vec![path], false, 0);
+        self.doubt = Some(Doubt { since: now, paths, confirmed, in_a_row, probe_at: None });
     }
 
     /// A call with this generation was a success.
@@ -85,12 +89,12 @@ impl Standing {
         self.doubt.as_ref().is_some_and(|doubt| doubt.probe_at.is_some())
     }
 
-    /// Whether a call may go out now.
+    /// Whether a call to this path may go out now.
     ///
     /// # Errors
     /// How long until the next one may, while the breaker is open.
-    pub(super) fn may_try(&self, now: Instant) -> Result<(), Duration> {
-        match self.doubt.as_ref().and_then(|doubt| doubt.probe_at) {
+    pub(super) fn may_try(&self, path: u64, now: Instant) -> Result<(), Duration> {
+        match self.doubt.as_ref().and_then(|doubt| doubt.spared_until(path)) {
             Some(at) if at > now => Err(at - now),
             Some(_) | None => Ok(()),
         }
@@ -98,10 +102,10 @@ impl Standing {
 
     /// The same, for a call that does go out: while the breaker is open it is the only one in an
     /// interval.
-    pub(super) fn admit(&mut self, now: Instant, rules: &Rules) -> Result<(), Duration> {
-        self.may_try(now)?;
+    pub(super) fn admit(&mut self, path: u64, now: Instant, rules: &Rules) -> Result<(), Duration> {
+        self.may_try(path, now)?;
         if let (Some(doubt), Some(breaker)) = (&mut self.doubt, rules.breaker)
-            && doubt.probe_at.is_some()
+            && doubt.spared_until(path).is_some()
         {
             doubt.probe_at = Some(now + breaker.interval);
         }
@@ -112,7 +116,11 @@ impl Standing {
 impl Doubt {
     fn again(&mut self, path: u64, now: Instant, rules: &Rules) {
         let waited = now.saturating_duration_since(self.since);
-        self.confirmed |= path != self.path || waited >= rules.confirm;
+        let another = !self.paths.contains(&path);
+        if another && self.paths.len() < PATHS {
+            self.paths.push(path);
+        }
+        self.confirmed |= another || waited >= rules.confirm;
         if !self.confirmed {
             return;
         }
@@ -122,6 +130,12 @@ impl Doubt {
         {
             self.probe_at.get_or_insert(now + breaker.interval);
         }
+    }
+
+    /// When the next call to this path may go through, if it is kept back.
+    fn spared_until(&self, path: u64) -> Option<Instant> {
+        let refused = self.paths.len() >= PATHS || self.paths.contains(&path);
+        self.probe_at.filter(|_| refused)
     }
 }
 
@@ -184,17 +198,34 @@ mod tests {
         let refusals = [Refused(1, 0), Refused(2, 0), Refused(2, 1)];
         let (mut standing, start) = after(&refusals);
         let at = |second| start + Duration::from_secs(second);
-        assert!(!standing.is_breaker_open() && standing.admit(at(1), &RULES).is_ok());
+        assert!(!standing.is_breaker_open() && standing.admit(1, at(1), &RULES).is_ok());
         standing.refused(1, 1, at(2), &RULES);
         assert!(standing.is_breaker_open());
-        assert_eq!(standing.admit(at(5), &RULES), Err(Duration::from_secs(7)));
-        assert_eq!(standing.may_try(at(12)), Ok(()));
-        assert_eq!(standing.admit(at(12), &RULES), Ok(()));
-        assert_eq!(standing.admit(at(12), &RULES), Err(Duration::from_secs(10)));
+        assert_eq!(standing.admit(1, at(5), &RULES), Err(Duration::from_secs(7)));
+        assert_eq!(standing.may_try(1, at(12)), Ok(()));
+        assert_eq!(standing.admit(1, at(12), &RULES), Ok(()));
+        assert_eq!(standing.admit(1, at(12), &RULES), Err(Duration::from_secs(10)));
         standing.refused(1, 1, at(13), &RULES);
-        assert_eq!(standing.admit(at(13), &RULES), Err(Duration::from_secs(9)));
+        assert_eq!(standing.admit(1, at(13), &RULES), Err(Duration::from_secs(9)));
         standing.accepted(1);
-        assert_eq!(standing.admit(at(13), &RULES), Ok(()));
+        assert_eq!(standing.admit(1, at(13), &RULES), Ok(()));
+    }
+
+    #[test]
+    fn the_breaker_keeps_no_call_from_a_path_that_was_not_refused_itself() {
+        let (mut standing, start) = after(&[Refused(1, 0), Refused(1, 5), Refused(1, 6)]);
+        standing.refused(1, 1, start + Duration::from_secs(7), &RULES);
+        assert!(standing.is_breaker_open());
+        let at = start + Duration::from_secs(8);
+        assert_eq!(standing.admit(1, at, &RULES), Err(Duration::from_secs(9)));
+        assert_eq!(standing.admit(2, at, &RULES), Ok(()));
+        standing.refused(1, 2, at, &RULES);
+        assert_eq!(standing.admit(2, at, &RULES), Err(Duration::from_secs(9)));
+        for path in 3..=PATHS as u64 {
+            assert_eq!(standing.admit(path, at, &RULES), Ok(()));
+            standing.refused(1, path, at, &RULES);
+        }
+        assert!(standing.admit(1000, at, &RULES).is_err(), "it is no path's fault any more");
     }
 
     #[test]
@@ -214,6 +245,6 @@ mod tests {
         let rules = Rules { breaker: None, ..RULES };
         let (mut standing, start) = (Standing::default(), Instant::now());
         (0..100).for_each(|path| standing.refused(1, path, start, &rules));
-        assert!(standing.is_refused() && standing.admit(start, &rules).is_ok());
+        assert!(standing.is_refused() && standing.admit(1, start, &rules).is_ok());
     }
 }

@@ -19,9 +19,9 @@ use super::send::Upstream;
 use crate::config::Refusal;
 use crate::credentials::{Credentials, Keyring, Unavailable};
 use crate::telemetry::access::AccessRecord;
-use crate::telemetry::code::{Repeat, Sent};
+use crate::telemetry::code::{Held, Repeat, Sent};
 use crate::telemetry::metrics::WorkerMetrics;
-use crate::upstream::{self, RequestBody, Spare};
+use crate::upstream::{self, Kind, RequestBody, Spare, Unkept};
 
 /// Said while nothing is wrong with the files and nothing was read either.
 const NOT_READ_YET: &str = "files that were written one by one must stand still for a poll \
@@ -52,26 +52,29 @@ pub(super) type Answered = (Response<Peeked>, Arc<Credentials>);
 
 impl Exchange {
     /// Whether it is worth while to take a call's body.
-    pub(super) fn available(&self) -> Result<(), Reject> {
-        match self.keyring.available() {
+    pub(super) fn available(&self, path: &str) -> Result<(), Reject> {
+        match self.keyring.available(path) {
             Err(Unavailable::Refused { .. }) if self.held.is_some() => Ok(()), // it may wait
             available => available.map_err(|why| self.unavailable(why)),
         }
     }
 
-    /// The pair to send a call with, of whose body so many bytes are here already.
-    pub(super) async fn choose(&self, bytes: usize) -> Result<Chosen, Reject> {
-        let at_once = |credentials| Chosen { credentials, waited: false };
-        match (self.keyring.choose(), &self.held) {
-            (Ok(credentials), _) => Ok(at_once(credentials)),
+    /// The pair to send a call to this path with, of whose body so many bytes are here already.
+    pub(super) async fn choose(&self, path: &str, bytes: usize) -> Result<Chosen, Reject> {
+        let chosen = match (self.keyring.choose(path), &self.held) {
             (Err(Unavailable::Refused { .. }), Some(places)) => {
-                let news = self.keyring.wait_until_available();
+                let news = self.keyring.wait_until_available(path);
+                let news = async { Ok(news.await) };
                 match places.wait(bytes, &self.metrics, news).await {
-                    Some(credentials) => Ok(Chosen { credentials, waited: true }),
-                    None => self.keyring.choose().map(at_once).map_err(|why| self.unavailable(why)),
+                    Some(credentials) => return Ok(Chosen { credentials, waited: true }),
+                    None => self.keyring.choose(path),
                 }
             }
-            (Err(why), _) => Err(self.unavailable(why)),
+            (chosen, _) => chosen,
+        };
+        match chosen {
+            Ok(credentials) => Ok(Chosen { credentials, waited: false }),
+            Err(why) => Err(self.unavailable(why)),
         }
     }
 
@@ -104,19 +107,21 @@ impl Exchange {
         let spare = Some(spare).filter(|spare| replay && spare.is_there());
         self.look_for_newer(&first, again.path()).await;
         let other = match &spare {
-            Some(spare) => self.other_than(&first, waited, &mut answer, spare).await,
+            Some(spare) => {
+                self.other_than(&first, waited, again.path(), &mut answer, spare).await?
+            }
             None => None,
         };
         let Some(((credentials, with), body)) = other.zip(spare.and_then(Spare::begin_again))
         else {
             return Ok((answer, first));
         };
-        // A small answer that is read to its end gives its connection back.
-        let _ = answer.body_mut().read(self.refusal.peek_wait).await;
+        // Not read to its end: what refuses may close the connection without a word, and the next
+        // call on it would be lost.
         drop(answer);
         record.repeat = Some(with);
         self.metrics.refusal_repeated(with);
-        self.once_more(again, credentials, body, record).await
+        self.once_more(again.framed(&body), credentials, body, record).await
     }
 
     async fn once_more(
@@ -179,23 +184,43 @@ impl Exchange {
         }
     }
 
-    /// What to send a refused call with once more: a newer pair, else the standby, else a newer
-    /// pair that comes while the call waits, if it did not wait before.
+    /// What to send a refused call with once more: a newer pair, else the standby, else what comes
+    /// of either while the call waits, if it did not wait before.
     async fn other_than(
         &self,
         refused: &Credentials,
         waited: bool,
+        path: &str,
         answer: &mut Response<Peeked>,
         spare: &Spare,
-    ) -> Option<(Arc<Credentials>, Repeat)> {
-        if let Some(other) = self.keyring.other_than(refused) {
-            return Some(other);
+    ) -> Result<Option<(Arc<Credentials>, Repeat)>, upstream::Error> {
+        let places = self.held.as_ref().filter(|_| !waited);
+        if let Some(other) = self.keyring.other_than(refused, path, places.is_some()) {
+            return Ok(Some(other));
         }
-        let places = self.held.as_ref().filter(|_| !waited)?;
+        let Some(places) = places else { return Ok(None) };
         // So that no connection to InnoPaaS waits with it.
-        let _ = answer.body_mut().read(self.refusal.peek_wait).await;
-        let bytes = spare.held() + answer.body().held();
-        let newer = self.keyring.wait_for_newer(refused);
-        Some((places.wait(bytes, &self.metrics, newer).await?, Repeat::Held))
+        let whole = answer.body_mut().read(self.refusal.peek_wait).await.is_ok();
+        let bytes = spare.most() + answer.body().held();
+        let news = self.keyring.wait_for_other(refused, path);
+        let other = places.wait(bytes, &self.metrics, async {
+            tokio::select! {
+                other = news => Ok((other, Repeat::Held)),
+                // As long as the answer is under way, so is the body: it is not ours to read.
+                unkept = spare.read_on(), if whole => Err(match unkept {
+                    Unkept::Failed => Held::Gone,
+                    Unkept::TooMuch => Held::NoRoom,
+                }),
+            }
+        });
+        let other = other.await;
+        match spare.fault().filter(|_| whole) {
+            Some(fault) => Err(upstream::Error {
+                kind: Kind::Body(fault),
+                sent: Sent::Maybe,
+                cause: "while the call was held".to_owned(),
+            }),
+            None => Ok(other),
+        }
     }
 }

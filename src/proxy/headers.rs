@@ -8,11 +8,13 @@
 use http::header::{self, HeaderMap, HeaderName};
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method};
+use http_body::Body;
 
 use super::admit::{Admitted, Length};
 use super::content_type::Content;
 use super::request_id::X_REQUEST_ID;
 use crate::config::Policy;
+use crate::upstream::RequestBody;
 
 /// A request without anything that is ours to write. Cloned to be sent once more, with another pair.
 #[derive(Clone)]
@@ -68,6 +70,14 @@ impl Stripped {
     /// The path without the query.
     pub(super) fn path(&self) -> &str {
         self.target.path()
+    }
+
+    /// With the length of a body that is known now, however it came.
+    pub(super) fn framed(mut self, body: &RequestBody) -> Self {
+        if let Some(length) = body.size_hint().exact() {
+            self.length = Length::Known(length);
+        }
+        self
     }
 }
 

@@ -37,12 +37,12 @@ impl Places {
     }
 
     /// Waits for what `news` brings, keeping so many bytes meanwhile; `None` if that does not come
-    /// in time, or there is no place to wait.
+    /// in time, or there is no place to wait, or why the wait ended otherwise.
     pub(super) async fn wait<T>(
         self: &Arc<Self>,
         bytes: usize,
         metrics: &Arc<WorkerMetrics>,
-        news: impl Future<Output = T>,
+        news: impl Future<Output = Result<T, Held>>,
     ) -> Option<T> {
         let mut place = match self.take(bytes, metrics) {
             Ok(place) => place,
@@ -51,9 +51,9 @@ impl Places {
                 return None;
             }
         };
-        let came = timeout(self.bounds.longest, news).await.ok();
-        place.ended = if came.is_some() { Held::Released } else { Held::Expired };
-        came
+        let came = timeout(self.bounds.longest, news).await.unwrap_or(Err(Held::Expired));
+        place.ended = came.as_ref().err().copied().unwrap_or(Held::Released);
+        came.ok()
     }
 
     fn take(self: &Arc<Self>, bytes: usize, metrics: &Arc<WorkerMetrics>) -> Result<Place, Held> {

@@ -175,7 +175,7 @@ impl Proxy {
         record: &mut AccessRecord,
     ) -> Result<Response<SearchedBody>, Reject> {
         caller::check(request.headers(), self.callers.as_ref())?;
-        self.exchange.available()?;
+        self.exchange.available(request.uri().path())?;
         let (head, incoming) = request.into_parts();
         let admitted = admit(head, &incoming, &self.policy)?;
         record.observed = admitted.observed.as_ref().map(Reject::code);
@@ -183,7 +183,7 @@ impl Proxy {
         let stripped = admitted.strip(&self.policy);
         let body = body::take(incoming, limit, self.limits.body_progress).await?;
         // Only now, because the pair may be replaced while the body comes.
-        let chosen = self.exchange.choose(body.held()).await?;
+        let chosen = self.exchange.choose(stripped.path(), body.held()).await?;
         let (answer, used) = self.exchange.run(stripped, chosen, body, record).await?;
         Ok(echo::search(answer, used, self.guard, &self.metrics, record)?)
     }

@@ -31,7 +31,7 @@ use wire::Wire;
 
 pub use body::{Broken, ResponseBody};
 pub use error::{BodyFault, Error, Kind};
-pub use request_body::{RequestBody, Spare};
+pub use request_body::{RequestBody, Spare, Unkept};
 pub use tls::{Roots, TlsError, client_config};
 
 mod address;

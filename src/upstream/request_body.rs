@@ -9,6 +9,7 @@
 
 use std::cell::RefCell;
 use std::fmt;
+use std::future::{pending, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -42,7 +43,7 @@ pub struct Streamed {
 #[derive(Debug)]
 struct Source {
     incoming: Incoming,
-    /// Whether it came to its end.
+    /// Whether its end was seen.
     over: bool,
     left: u64,
     transfer: Rc<Transfer>,
@@ -63,6 +64,14 @@ enum Kept {
     Nothing,
 }
 
+/// How a body begins again.
+enum Begun {
+    /// All of it is here.
+    Whole(Bytes),
+    /// For the reader whose turn this is.
+    Stream(u32),
+}
+
 /// What it takes to send a request's body once more. Nothing is kept any more once it is dropped.
 #[derive(Debug)]
 pub struct Spare(Content);
@@ -73,6 +82,15 @@ enum Content {
     Stream(Rc<RefCell<Source>>),
     /// More than may be kept.
     Nothing,
+}
+
+/// Why a body cannot be kept whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unkept {
+    /// It failed; [`Spare::fault`] says how.
+    Failed,
+    /// It is more than may be kept.
+    TooMuch,
 }
 
 /// The request's body failed; why stands in the [`Transfer`].
@@ -134,15 +152,41 @@ impl Spare {
         }
     }
 
-    /// How many bytes are kept.
-    pub fn held(&self) -> usize {
+    /// How many bytes are kept, or will be at most.
+    pub fn most(&self) -> usize {
         match &self.0 {
             Content::Whole(bytes) => bytes.len(),
-            Content::Stream(source) => match &source.borrow().kept {
-                Kept::All(bytes, _) => bytes.len(),
-                Kept::Nothing => 0,
-            },
+            Content::Stream(source) => {
+                let source = source.borrow();
+                match &source.kept {
+                    Kept::All(bytes, _) if source.is_over() => bytes.len(),
+                    Kept::All(_, limit) => *limit,
+                    Kept::Nothing => 0,
+                }
+            }
             Content::Nothing => 0,
+        }
+    }
+
+    /// How the caller's body failed, if it did.
+    pub fn fault(&self) -> Option<BodyFault> {
+        match &self.0 {
+            Content::Stream(source) => source.borrow().transfer.fault(),
+            Content::Whole(_) | Content::Nothing => None,
+        }
+    }
+
+    /// Takes in what is still to come, so that a caller that goes away is noticed. Ends only if
+    /// it cannot be kept. Nobody else may be reading the body.
+    pub async fn read_on(&self) -> Unkept {
+        let Content::Stream(source) = &self.0 else { return pending().await };
+        loop {
+            match poll_fn(|cx| source.borrow_mut().poll_data(cx)).await {
+                None => return pending().await,
+                Some(Err(Faulty)) => return Unkept::Failed,
+                Some(Ok(_)) if source.borrow().is_kept() => {}
+                Some(Ok(_)) => return Unkept::TooMuch,
+            }
         }
     }
 
@@ -151,8 +195,11 @@ impl Spare {
         match std::mem::replace(&mut self.0, Content::Nothing) {
             Content::Whole(bytes) => Some(RequestBody::Whole(bytes)),
             Content::Stream(source) => {
-                let turn = source.borrow_mut().begin_again()?;
-                Some(RequestBody::Stream(Streamed { source, turn }))
+                let begun = source.borrow_mut().begin_again()?;
+                Some(match begun {
+                    Begun::Whole(bytes) => RequestBody::Whole(bytes),
+                    Begun::Stream(turn) => RequestBody::Stream(Streamed { source, turn }),
+                })
             }
             Content::Nothing => None,
         }
@@ -243,7 +290,11 @@ impl Source {
     }
 
     fn is_end(&self) -> bool {
-        self.again.is_empty() && (self.over || self.incoming.is_end_stream())
+        self.again.is_empty() && self.is_over()
+    }
+
+    fn is_over(&self) -> bool {
+        self.over || self.incoming.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -258,16 +309,20 @@ impl Source {
         matches!(self.kept, Kept::All(..)) && self.transfer.fault().is_none()
     }
 
-    fn begin_again(&mut self) -> Option<u32> {
+    fn begin_again(&mut self) -> Option<Begun> {
         if !self.is_kept() {
             return None;
         }
-        if let Kept::All(kept, _) = std::mem::replace(&mut self.kept, Kept::Nothing) {
-            self.again = kept.freeze();
-        }
-        self.transfer = Rc::new(Transfer::new(State::Upstream, self.deadline));
+        let Kept::All(kept, _) = std::mem::replace(&mut self.kept, Kept::Nothing) else {
+            return None;
+        };
         self.turn += 1;
-        Some(self.turn)
+        if self.is_over() {
+            return Some(Begun::Whole(kept.freeze()));
+        }
+        self.again = kept.freeze();
+        self.transfer = Rc::new(Transfer::new(State::Upstream, self.deadline));
+        Some(Begun::Stream(self.turn))
     }
 
     fn faulty(&self, fault: BodyFault) -> Faulty {
