@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use tokio::signal::unix::Signal;
 use tokio::sync::watch;
 
+use super::situation::Situation;
 use super::standing::{Rules, Standing};
 use super::{Credentials, Store};
 use crate::config;
@@ -58,20 +59,6 @@ struct Standings {
     primary: Standing,
     standby: Standing,
     told: Situation,
-}
-
-/// What an operator wants to know.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct Situation {
-    on_standby: bool,
-    primary: State,
-    standby: State,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct State {
-    refused: bool,
-    breaker_open: bool,
 }
 
 impl Keyring {
@@ -257,7 +244,7 @@ impl Keyring {
 
     /// Which pair new calls are sent with.
     pub fn serving(&self) -> Pair {
-        if self.settle().told.on_standby { Pair::Standby } else { Pair::Primary }
+        self.settle().told.serving()
     }
 
     /// Whether this pair's present generation is refused beyond doubt.
@@ -306,49 +293,12 @@ impl Keyring {
         standings.standby.is_about(self.standby.as_deref().map_or(0, generation));
         let doubt = standings.primary.is_doubted() || standings.standby.is_doubted();
         self.doubt.store(doubt, Relaxed);
-        let state = |standing: &Standing| State {
-            refused: standing.is_refused(),
-            breaker_open: standing.is_breaker_open(),
-        };
-        let situation = Situation {
-            on_standby: self.on_standby(standings).is_some(),
-            primary: state(&standings.primary),
-            standby: state(&standings.standby),
-        };
+        let standby = self.present_standby().map(|_| &standings.standby);
+        let situation = Situation::of(&standings.primary, standby);
         let before = std::mem::replace(&mut standings.told, situation);
         if before != situation {
-            self.tell(before, situation);
+            situation.tell(before, &self.metrics);
             self.changes.send_replace(());
-        }
-    }
-
-    /// The standby, if calls are sent with it.
-    fn on_standby(&self, standings: &Standings) -> Option<Arc<Credentials>> {
-        let standby = self.present_standby()?;
-        (standings.primary.is_refused() && !standings.standby.is_refused()).then_some(standby)
-    }
-
-    fn tell(&self, before: Situation, now: Situation) {
-        let serving = |pair: Pair| (pair == Pair::Standby) == now.on_standby;
-        for (pair, before, now) in [
-            (Pair::Primary, before.primary, now.primary),
-            (Pair::Standby, before.standby, now.standby),
-        ] {
-            self.metrics.credentials(pair).stands(serving(pair), now.breaker_open);
-            let pair = pair.as_str();
-            match (before.refused, now.refused) {
-                (false, true) => tracing::warn!(pair, "InnoPaaS refuses the pair"),
-                (true, false) => tracing::info!(pair, "the pair is not refused any more"),
-                (false, false) | (true, true) => {}
-            }
-            if !before.breaker_open && now.breaker_open {
-                tracing::error!(pair, "calls are answered 503 until the pair is replaced");
-            }
-        }
-        match (before.on_standby, now.on_standby) {
-            (false, true) => tracing::warn!("calls are sent with the standby pair"),
-            (true, false) => tracing::info!("calls are sent with the primary pair again"),
-            (false, false) | (true, true) => {}
         }
     }
 

@@ -27,6 +27,7 @@ mod identity;
 mod keyring;
 mod load;
 mod named;
+mod situation;
 mod standing;
 mod store;
 mod tokens;
