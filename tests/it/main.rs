@@ -34,6 +34,7 @@ mod life;
 mod listen;
 mod peers;
 mod policy;
+mod repeat;
 mod rotation;
 mod streaming;
 mod structure;
