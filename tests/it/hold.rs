@@ -7,7 +7,8 @@ use std::thread;
 use innopaas_proxy::sandbox::Sandbox;
 
 use crate::support::call::{connect, read_to_end};
-use crate::support::{Answer, Call, Mount, Proxy, SMS, Setup, canary, eventually};
+use crate::support::raw_upstream::answer;
+use crate::support::{Answer, Call, Mount, Proxy, RawUpstream, SMS, Setup, canary, eventually};
 
 /// A proxy whose pair is dead, and that holds calls.
 fn holding(settings: &[&str]) -> (Proxy, Sandbox) {
@@ -214,6 +215,140 @@ fn calls_that_waited_unsent_in_vain_were_not_sent() {
     let total = sandbox.calls().total;
     proxy.call(Call::sms()).assert_problem(503, "credential_refused", "no");
     assert_eq!((sandbox.calls().total, ended(&proxy, "expired")), (total, 3));
+}
+
+#[test]
+fn sighup_lets_go_what_waits_unsent() {
+    let (proxy, sandbox) = holding(&[
+        "refusal.hold=20s",
+        "refusal.held_calls=1",
+        "refusal.confirm=10ms",
+        "refusal.breaker.refusals=1",
+        "refusal.breaker.interval=1h",
+    ]);
+    let first = write_call(&proxy, "{}");
+    eventually("it is held", || held(&proxy) == 1);
+    eventually("the breaker opens", || proxy.call(Call::sms()).status == 503);
+    drop(first);
+    eventually("there is a place", || held(&proxy) == 0);
+    let unsent = in_background(&proxy, Call::sms());
+    eventually("it is held", || held(&proxy) == 1);
+    sandbox.set_pair(canary::pair()); // it was InnoPaaS's mistake
+    proxy.signal("HUP");
+    assert_eq!(unsent.join().unwrap().status, 200);
+    assert_eq!((ended(&proxy, "released"), ended(&proxy, "expired")), (1, 0));
+}
+
+#[test]
+fn a_call_waits_rather_than_being_sent_over_a_dead_standby() {
+    let standby = Mount::of(&canary::marked_pair("dead"));
+    let standby = format!("credentials.standby.directory={}", standby.path().display());
+    let (proxy, sandbox) = holding(&["refusal.hold=20s", "refusal.confirm=10ms", &standby]);
+    let mut calls = Vec::new();
+    eventually("the standby is known to be dead", || {
+        calls.push(in_background(&proxy, Call::sms()));
+        eventually("it is answered or held", || {
+            calls.retain(|call| !call.is_finished());
+            held(&proxy) == calls.len() as u64
+        });
+        !calls.is_empty()
+    });
+    let refused = sandbox.calls().refused;
+    calls.extend((0..5).map(|_| in_background(&proxy, Call::sms())));
+    eventually("they are held", || held(&proxy) == 6);
+    assert_eq!(sandbox.calls().refused, refused + 5, "by the primary alone");
+    bring_the_pair(&proxy);
+    for call in calls {
+        assert_eq!(call.join().unwrap().status, 200);
+    }
+}
+
+#[test]
+fn a_standby_that_comes_lets_go_what_waits() {
+    let standby = Mount::empty();
+    let setting = format!("credentials.standby.directory={}", standby.path().display());
+    let (proxy, sandbox) = holding(&["refusal.hold=20s", &setting]);
+    sandbox.add_application(canary::marked_pair("S"));
+    let call = in_background(&proxy, Call::sms());
+    eventually("it is held", || held(&proxy) == 1);
+    standby.swap_in(&canary::marked_pair("S"));
+    assert_eq!(call.join().unwrap().status, 200);
+    assert_eq!(ended(&proxy, "released"), 1);
+}
+
+/// An upstream that refuses every call of the first pair as soon as its head is here.
+fn refusing_early() -> RawUpstream {
+    RawUpstream::start(|_, mut tls| {
+        let (mut request, mut byte) = (Vec::new(), [0]);
+        while !request.ends_with(b"\r\n\r\n") {
+            tls.read_exact(&mut byte).unwrap();
+            request.push(byte[0]);
+        }
+        let head = String::from_utf8(request).unwrap();
+        if head.contains(&format!("authorization: {}\r\n", canary::TOKEN)) {
+            const REFUSAL: &str = "{\"code\":\"101\"}";
+            answer(&mut tls, &format!("HTTP/1.1 401 No\r\nContent-Length: 14\r\n\r\n{REFUSAL}"));
+            let _ = tls.read_to_end(&mut Vec::new());
+            return;
+        }
+        let mut body = Vec::new();
+        while !body.ends_with(b"\r\n0\r\n\r\n") {
+            tls.read_exact(&mut byte).unwrap();
+            body.push(byte[0]);
+        }
+        let letters = body.iter().filter(|byte| **byte == b'x').count();
+        let letters = letters.to_string();
+        answer(
+            &mut tls,
+            &format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{letters}", letters.len()),
+        );
+    })
+}
+
+/// A call whose body is not over yet, held.
+fn hold_unfinished(proxy: &Proxy) -> TcpStream {
+    let mut stream = connect(proxy.listen);
+    write!(
+        stream,
+        "POST {SMS} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+         Transfer-Encoding: chunked\r\n\r\n5\r\nxxxxx\r\n"
+    )
+    .unwrap();
+    eventually("it is held", || held(proxy) == 1);
+    stream
+}
+
+fn chunk(length: usize) -> String {
+    format!("{length:x}\r\n{}\r\n", "x".repeat(length))
+}
+
+#[test]
+fn an_unfinished_body_is_taken_in_while_its_call_waits() {
+    let upstream = refusing_early();
+    let setup = Setup::new().set("refusal.hold=20s").set("credentials.poll=20ms");
+    let proxy = setup.start_before_raw(&upstream);
+
+    drop(hold_unfinished(&proxy));
+    eventually("its caller's going ends the wait", || ended(&proxy, "gone") == 1);
+    assert_eq!(held(&proxy), 0);
+
+    let mut stream = hold_unfinished(&proxy);
+    // More than the proxy keeps: it cannot be sent again, so it need not wait.
+    for _ in 0..8 {
+        stream.write_all(chunk(16_000).as_bytes()).unwrap();
+    }
+    let got = read_to_end(stream);
+    assert!(got.starts_with("HTTP/1.1 401 ") && got.ends_with("{\"code\":\"101\"}"), "{got}");
+    assert_eq!((held(&proxy), ended(&proxy, "no_room")), (0, 1));
+
+    let mut stream = hold_unfinished(&proxy);
+    stream.write_all(chunk(30_000).as_bytes()).unwrap();
+    bring_the_pair(&proxy);
+    eventually("it is sent again", || ended(&proxy, "released") == 1);
+    stream.write_all(chunk(50_000).as_bytes()).unwrap();
+    stream.write_all(b"0\r\n\r\n").unwrap();
+    let got = read_to_end(stream);
+    assert!(got.starts_with("HTTP/1.1 200 ") && got.ends_with("\r\n\r\n80005"), "{got}");
 }
 
 #[test]

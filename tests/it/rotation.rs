@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use http::StatusCode;
 use innopaas_proxy::sandbox::{Act, Pair, REFUSAL_CODE, Refusal, Sandbox};
 use serde_json::Value;
 
@@ -359,6 +360,37 @@ fn the_breaker_lets_one_through_in_each_interval_and_closes_at_a_success() {
     eventually("one is let through", || proxy.call(Call::sms()).status == 200);
     for _ in 0..20 {
         assert_eq!(proxy.call(Call::sms()).status, 200);
+    }
+}
+
+#[test]
+fn the_breaker_keeps_no_call_from_a_path_that_was_not_refused_itself() {
+    let setup = Setup::new()
+        .set("refusal.confirm=10ms")
+        .set("refusal.breaker.refusals=3")
+        .set("refusal.breaker.interval=1h");
+    let (proxy, sandbox) = setup.start();
+    sandbox.forbid(WHATSAPP); // and nothing else is called for a while
+    eventually("the breaker opens", || proxy.call(whatsapp()).status == 503);
+    assert_eq!(proxy.call(Call::sms()).status, 200, "the pair is good");
+    assert_eq!(proxy.metric(r#"innopaas_proxy_credential_breaker_open{pair="primary"}"#), 0);
+    assert_eq!(proxy.call(whatsapp()).status, 401, "InnoPaaS is asked again");
+}
+
+#[test]
+fn a_standby_that_may_not_do_everything_goes_on_with_what_it_may() {
+    let setup = Setup::new().set("refusal.breaker.refusals=2").set("refusal.breaker.interval=1h");
+    let (proxy, sandbox, _standby) = with_standby(setup);
+    sandbox.expire_token();
+    sandbox.forbid(WHATSAPP);
+    sandbox.forbid(OTP);
+    let otp = || Call::post(OTP, "{}");
+    for _ in 0..4 {
+        assert_eq!(proxy.call(Call::sms()).status, 200, "the standby may send it");
+        assert_eq!(
+            (proxy.call(whatsapp()).status, proxy.call(otp()).status),
+            (StatusCode::UNAUTHORIZED, StatusCode::UNAUTHORIZED)
+        );
     }
 }
 
