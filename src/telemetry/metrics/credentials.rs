@@ -154,7 +154,7 @@ impl Metrics {
             encoder,
             (
                 "credential_breaker_open",
-                "1 while InnoPaaS is not asked because it refused the pair",
+                "1 while InnoPaaS is spared because it refused the pair again and again",
             ),
             None,
             |pair| Some(u64::from(pair.breaker_open.load(Relaxed))),
