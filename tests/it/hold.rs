@@ -296,7 +296,7 @@ fn refusing_early() -> RawUpstream {
             tls.read_exact(&mut byte).unwrap();
             body.push(byte[0]);
         }
-        let letters = body.iter().filter(|byte| **byte == b'x').count();
+        let letters = String::from_utf8(body).unwrap().matches('x').count();
         let letters = letters.to_string();
         answer(
             &mut tls,
