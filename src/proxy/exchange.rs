@@ -61,19 +61,16 @@ impl Exchange {
 
     /// The pair to send a call to this path with, of whose body so many bytes are here already.
     pub(super) async fn choose(&self, path: &str, bytes: usize) -> Result<Chosen, Reject> {
-        let chosen = match (self.keyring.choose(path), &self.held) {
+        let (chosen, waited) = match (self.keyring.choose(path), &self.held) {
             (Err(Unavailable::Refused { .. }), Some(places)) => {
-                let news = self.keyring.wait_until_available(path);
-                let news = async { Ok(news.await) };
-                match places.wait(bytes, &self.metrics, news).await {
-                    Some(credentials) => return Ok(Chosen { credentials, waited: true }),
-                    None => self.keyring.choose(path),
-                }
+                let news = async { Ok(self.keyring.wait_until_available(path).await) };
+                let came = places.wait(bytes, &self.metrics, news).await;
+                (came.map_or_else(|| self.keyring.choose(path), Ok), true)
             }
-            (chosen, _) => chosen,
+            (chosen, _) => (chosen, false),
         };
         match chosen {
-            Ok(credentials) => Ok(Chosen { credentials, waited: false }),
+            Ok(credentials) => Ok(Chosen { credentials, waited }),
             Err(why) => Err(self.unavailable(why)),
         }
     }
