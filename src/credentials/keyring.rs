@@ -3,7 +3,8 @@
 //! Calls go out with the primary pair. They go out with the standby while the primary's present
 //! generation is refused beyond doubt and the standby is not; a newer generation of the primary
 //! ends that at once. A single refused call may be sent with the other pair before that. While both
-//! are refused beyond doubt, calls go out with either whose breaker lets them.
+//! are refused beyond doubt, calls to paths that the standby was not refused on go out with it, all
+//! others with either whose breaker lets them.
 //!
 //! While nothing is held against any pair, a call costs one atomic read here, and no lock.
 
@@ -126,7 +127,7 @@ impl Keyring {
         let Some(standby) = standby else {
             return may(own, path).map(|()| primary).map_err(|wait| own.spared(wait));
         };
-        if !other.is_refused() {
+        if !other.is_refused_on(path) {
             return Ok(standby);
         }
         let Err(wait) = may(own, path) else { return Ok(primary) };
@@ -190,7 +191,7 @@ impl Keyring {
     }
 
     /// Another pair to send a refused call with. One that may as well wait does not take a standby
-    /// that is refused beyond doubt.
+    /// that is refused beyond doubt on its path.
     pub fn other_than(
         &self,
         refused: &Credentials,
@@ -204,7 +205,7 @@ impl Keyring {
         let path = self.hasher.hash_one(path);
         let mut standings = self.settle();
         let standing = &mut standings.standby;
-        if may_wait && standing.is_refused() {
+        if may_wait && standing.is_refused_on(path) {
             return None;
         }
         // Sparing InnoPaaS goes for the standby as well.

@@ -80,6 +80,11 @@ impl Standing {
         self.doubt.as_ref().is_some_and(|doubt| doubt.confirmed)
     }
 
+    /// Whether it is refused beyond doubt, and was on this path: no use in trying it there.
+    pub(super) fn is_refused_on(&self, path: u64) -> bool {
+        self.doubt.as_ref().is_some_and(|doubt| doubt.confirmed && doubt.is_about(path))
+    }
+
     /// How often in a row, once confirmed.
     pub(super) fn refusals(&self) -> u32 {
         self.doubt.as_ref().map_or(0, |doubt| doubt.in_a_row)
@@ -134,8 +139,11 @@ impl Doubt {
 
     /// When the next call to this path may go through, if it is kept back.
     fn spared_until(&self, path: u64) -> Option<Instant> {
-        let refused = self.paths.len() >= PATHS || self.paths.contains(&path);
-        self.probe_at.filter(|_| refused)
+        self.probe_at.filter(|_| self.is_about(path))
+    }
+
+    fn is_about(&self, path: u64) -> bool {
+        self.paths.len() >= PATHS || self.paths.contains(&path)
     }
 }
 

@@ -310,12 +310,8 @@ impl Source {
     }
 
     fn begin_again(&mut self) -> Option<Begun> {
-        if !self.is_kept() {
-            return None;
-        }
-        let Kept::All(kept, _) = std::mem::replace(&mut self.kept, Kept::Nothing) else {
-            return None;
-        };
+        let kept = self.is_kept().then(|| std::mem::replace(&mut self.kept, Kept::Nothing));
+        let Some(Kept::All(kept, _)) = kept else { return None };
         self.turn += 1;
         if self.is_over() {
             return Some(Begun::Whole(kept.freeze()));

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use http::StatusCode;
 use innopaas_proxy::sandbox::{Act, Pair, REFUSAL_CODE, Refusal, Sandbox};
 use serde_json::Value;
 
@@ -379,18 +378,23 @@ fn the_breaker_keeps_no_call_from_a_path_that_was_not_refused_itself() {
 
 #[test]
 fn a_standby_that_may_not_do_everything_goes_on_with_what_it_may() {
-    let setup = Setup::new().set("refusal.breaker.refusals=2").set("refusal.breaker.interval=1h");
-    let (proxy, sandbox, _standby) = with_standby(setup);
-    sandbox.expire_token();
-    sandbox.forbid(WHATSAPP);
-    sandbox.forbid(OTP);
-    let otp = || Call::post(OTP, "{}");
-    for _ in 0..4 {
-        assert_eq!(proxy.call(Call::sms()).status, 200, "the standby may send it");
-        assert_eq!(
-            (proxy.call(whatsapp()).status, proxy.call(otp()).status),
-            (StatusCode::UNAUTHORIZED, StatusCode::UNAUTHORIZED)
-        );
+    for hold in ["refusal.hold=0s", "refusal.hold=300ms"] {
+        let setup = Setup::new()
+            .set(hold)
+            .set("refusal.breaker.refusals=2")
+            .set("refusal.breaker.interval=1h");
+        let (proxy, sandbox, _standby) = with_standby(setup);
+        sandbox.expire_token();
+        sandbox.forbid(WHATSAPP);
+        sandbox.forbid(OTP);
+        for _ in 0..4 {
+            assert_eq!(proxy.call(Call::sms()).status, 200, "the standby may send it");
+            for call in [whatsapp(), Call::post(OTP, "{}")] {
+                assert_eq!(proxy.call(call).status, 401);
+            }
+        }
+        let waited = r#"innopaas_proxy_refusal_repeats_total{with="held"}"#;
+        assert_eq!(proxy.metric(waited), 0);
     }
 }
 
