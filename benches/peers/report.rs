@@ -1,0 +1,93 @@
+//! The figures as tables.
+
+use crate::compare::{DIRECT, Figures, Plan};
+use crate::contestants::Contestant;
+
+/// Every figure that can be in the table, with its unit.
+const ROWS: &[(&str, &str)] = &[
+    ("CPU, 64 connections", "µs"),
+    ("CPU, 64 connections, log on", "µs"),
+    ("CPU, 8 connections", "µs"),
+    ("CPU, 1 connection", "µs"),
+    ("CPU, paced", "µs"),
+    ("CPU, paced, log on", "µs"),
+    ("CPU, new connections", "µs"),
+    ("CPU, two workers", "µs"),
+    ("requests per second", ""),
+    ("1 connection: p50", "µs"),
+    ("1 connection: p99", "µs"),
+    ("1 connection: p999", "µs"),
+    ("8 connections: p50", "µs"),
+    ("8 connections: p99", "µs"),
+    ("8 connections: p999", "µs"),
+    ("64 connections: p50", "µs"),
+    ("64 connections: p99", "µs"),
+    ("64 connections: p999", "µs"),
+    ("paced: p50", "µs"),
+    ("paced: p99", "µs"),
+    ("paced: p999", "µs"),
+    ("CPU, 10 MB up", "ms/MiB"),
+    ("CPU, 10 MB down", "ms/MiB"),
+    ("peak, 10 MB up", "KiB"),
+    ("peak, 10 MB down", "KiB"),
+    ("PSS idle", "KiB"),
+    ("PSS after load", "KiB"),
+    ("PSS, 1,000 unused connections", "KiB"),
+    ("PSS after 1,000 at once", "KiB"),
+    ("PSS later", "KiB"),
+    ("start", "ms"),
+    ("idle CPU", "ms/s"),
+];
+
+/// A table in Markdown: the median, the least and the most of each.
+pub(crate) fn table(figures: &Figures, contestants: &[Contestant], plan: &Plan) -> String {
+    let mut names: Vec<String> = contestants.iter().map(ToString::to_string).collect();
+    names.push(DIRECT.to_owned());
+    let mut text = String::new();
+    for contestant in contestants {
+        text += &format!("- {contestant}: {}\n", contestant.version());
+    }
+    text += &format!("\nMedians of {} rounds (least–most).\n\n", plan.rounds);
+    text += &format!("| figure | {} | to the better of nginx and HAProxy |\n", names.join(" | "));
+    text += &format!("| --- |{} --- |\n", " --: |".repeat(names.len()));
+    for (figure, unit) in ROWS {
+        if names.iter().all(|name| figures.of(figure, name).is_none()) {
+            continue;
+        }
+        let cell = |name: &String| match figures.of(figure, name) {
+            Some(values) => {
+                let (least, median, most) = spread(values);
+                format!("{} ({}–{})", shown(median), shown(least), shown(most))
+            }
+            None => String::new(),
+        };
+        let cells: Vec<String> = names.iter().map(cell).collect();
+        let unit = if unit.is_empty() { String::new() } else { format!(" ({unit})") };
+        let ratio = ratio(figures, figure, &names[0]).map_or(String::new(), |r| format!("{r:.2}"));
+        text += &format!("| {figure}{unit} | {} | {ratio} |\n", cells.join(" | "));
+    }
+    text
+}
+
+/// Of the first contestant to the better one of two peers, by medians.
+fn ratio(figures: &Figures, figure: &str, name: &str) -> Option<f64> {
+    let median = |name: &str| figures.of(figure, name).map(|values| spread(values).1);
+    let (nginx, haproxy) = (median("nginx")?, median("HAProxy")?);
+    let better =
+        if figure == "requests per second" { nginx.max(haproxy) } else { nginx.min(haproxy) };
+    Some(median(name)? / better)
+}
+
+fn spread(values: &[f64]) -> (f64, f64, f64) {
+    let mut sorted = values.to_vec();
+    sorted.sort_unstable_by(f64::total_cmp);
+    (sorted[0], sorted[sorted.len() / 2], sorted[sorted.len() - 1])
+}
+
+fn shown(value: f64) -> String {
+    match value {
+        value if value >= 1_000.0 => format!("{value:.0}"),
+        value if value >= 10.0 => format!("{value:.1}"),
+        value => format!("{value:.2}"),
+    }
+}
