@@ -236,8 +236,9 @@ impl Ran {
 
 impl Connection {
     fn call(&mut self, request: &[u8]) -> io::Result<()> {
-        self.send(request)?;
-        self.receive()
+        let sent = self.send(request);
+        // Who stops reading may have said why.
+        self.receive().and(sent)
     }
 
     fn send(&mut self, request: &[u8]) -> io::Result<()> {

@@ -20,7 +20,7 @@ pub(crate) const AUTHORIZATION: &str = "t-0123456789abcdef0123456789abcdef012345
 /// Paths; anything else is answered with 400.
 pub(crate) const SEND: &str = "/api/sms/v3/msg/send";
 /// Takes a body of whatever size on a path for uploads.
-pub(crate) const UPLOAD: &str = "/api/whatsapp/uploadFile";
+pub(crate) const UPLOAD: &str = "/api/whatsapp/v3/uploadFile";
 /// Answers with [`LARGE`] bytes.
 pub(crate) const DOWNLOAD: &str = "/api/download";
 /// A large body, in bytes.
