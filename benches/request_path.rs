@@ -15,6 +15,7 @@ use http_body_util::Full;
 use innopaas_proxy::config::{Config, Policy, Raw};
 use innopaas_proxy::credentials::Credentials;
 use innopaas_proxy::proxy::admit::admit;
+use innopaas_proxy::proxy::headers::Coding;
 use innopaas_proxy::secret::Secret;
 use innopaas_proxy::telemetry::access::AccessRecord;
 use innopaas_proxy::telemetry::code::Pair;
@@ -77,13 +78,13 @@ fn steps(criterion: &mut Criterion) {
     criterion.bench_function("strip", |bencher| {
         bencher.iter_batched(
             || admit(head(), &body(), &policy).unwrap(),
-            |admitted| admitted.strip(&policy),
+            |admitted| admitted.strip(&policy, Coding::Any),
             BatchSize::SmallInput,
         );
     });
     criterion.bench_function("inject", |bencher| {
         bencher.iter_batched(
-            || admit(head(), &body(), &policy).unwrap().strip(&policy),
+            || admit(head(), &body(), &policy).unwrap().strip(&policy, Coding::Any),
             |stripped| stripped.inject(&credentials, &host, None),
             BatchSize::SmallInput,
         );

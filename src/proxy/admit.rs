@@ -22,18 +22,8 @@ pub struct Admitted {
     pub(super) target: PathAndQuery,
     pub(super) headers: HeaderMap,
     pub(super) content: Content,
-    pub(super) length: Length,
     /// Why it would have been refused, if the policy were not only to observe.
     pub(super) observed: Option<Reject>,
-}
-
-/// How long the body is, told in one unambiguous way (RFC 9112, section 6.3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Length {
-    /// This many bytes; 0 also when the caller said nothing.
-    Known(u64),
-    /// Until the last chunk.
-    Chunked,
 }
 
 /// Judges a head.
@@ -69,7 +59,7 @@ pub fn admit(head: Parts, body: &impl Body, policy: &Policy) -> Result<Admitted,
     };
     target::check(&target).map_err(Reject::Target)?;
     check_browser(&headers)?;
-    let length = framing(&headers, body)?;
+    framing(&headers, body)?;
     check_upgrade(&headers)?;
     check_expectation(&headers)?;
     let mut observed = None;
@@ -91,7 +81,7 @@ pub fn admit(head: Parts, body: &impl Body, policy: &Policy) -> Result<Admitted,
             content_type::as_it_came(&headers, target.path(), policy)
         }
     };
-    Ok(Admitted { method, target, headers, content, length, observed })
+    Ok(Admitted { method, target, headers, content, observed })
 }
 
 impl Admitted {
@@ -146,8 +136,8 @@ fn allowed(authority: &str, policy: &Policy) -> Result<(), Reject> {
 }
 
 /// `server` has refused what is ambiguous on the wire, before hyper settled it. What leaves is
-/// framed by what is decided here, so here it is asked again.
-fn framing(headers: &HeaderMap, body: &impl Body) -> Result<Length, Reject> {
+/// framed by what hyper made of it, so it is asked here whether the two agree.
+fn framing(headers: &HeaderMap, body: &impl Body) -> Result<(), Reject> {
     let chunked = match one(headers, &header::TRANSFER_ENCODING) {
         One::None => false,
         One::Value(value) if value.as_bytes().eq_ignore_ascii_case(b"chunked") => true,
@@ -157,9 +147,10 @@ fn framing(headers: &HeaderMap, body: &impl Body) -> Result<Length, Reject> {
         One::Several => return Err(Reject::Framing("there are several Transfer-Encoding lines")),
     };
     match (chunked, one(headers, &header::CONTENT_LENGTH), body.size_hint().exact()) {
-        (true, One::None, _) => Ok(Length::Chunked),
+        (true, One::None, None) => Ok(()),
+        (true, One::None, Some(_)) => Err(Reject::Framing("the length of the body is told twice")),
         (true, _, _) => Err(Reject::Framing("there are both Transfer-Encoding and Content-Length")),
-        (false, One::None | One::Value(_), Some(length)) => Ok(Length::Known(length)),
+        (false, One::None | One::Value(_), Some(_)) => Ok(()),
         (false, One::Several, _) => Err(Reject::Framing("there are several Content-Length lines")),
         (false, _, None) => Err(Reject::Framing("the length of the body is not told")),
     }
@@ -187,9 +178,13 @@ fn check_expectation(headers: &HeaderMap) -> Result<(), Reject> {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
     use bytes::Bytes;
     use http::Request;
-    use http_body_util::{Empty, Full};
+    use futures_util::stream;
+    use http_body::Frame;
+    use http_body_util::{Empty, Full, StreamBody};
 
     use super::*;
     use crate::config::{Config, Raw};
@@ -271,17 +266,23 @@ mod tests {
 
     #[test]
     fn a_length_told_in_two_ways_is_refused() {
-        let full = || Full::new(Bytes::from_static(b"{}"));
-        let length = |headers: &[(&str, &str)]| {
+        let judge = |headers: &[(&str, &str)], length: Option<u64>| {
             let mut request = Request::builder();
             for (name, value) in headers {
                 request = request.header(*name, *value);
             }
-            let (head, body) = request.body(full()).unwrap().into_parts();
-            framing(&head.headers, &body).map_err(|reject| reject.code())
+            let (head, ()) = request.body(()).unwrap().into_parts();
+            let judged = match length {
+                Some(2) => framing(&head.headers, &Full::new(Bytes::from_static(b"{}"))),
+                Some(_) | None => {
+                    let chunks = stream::empty::<Result<Frame<Bytes>, Infallible>>();
+                    framing(&head.headers, &StreamBody::new(chunks))
+                }
+            };
+            judged.map_err(|reject| reject.code())
         };
-        assert_eq!(length(&[("content-length", "2")]), Ok(Length::Known(2)));
-        assert_eq!(length(&[("transfer-encoding", "Chunked")]), Ok(Length::Chunked));
+        assert_eq!(judge(&[("content-length", "2")], Some(2)), Ok(()));
+        assert_eq!(judge(&[("transfer-encoding", "Chunked")], None), Ok(()));
         for ambiguous in [
             &[("transfer-encoding", ",chunked")][..],
             &[("transfer-encoding", "gzip, chunked")],
@@ -289,7 +290,10 @@ mod tests {
             &[("transfer-encoding", "chunked"), ("content-length", "2")],
             &[("content-length", "2"), ("content-length", "2")],
         ] {
-            assert_eq!(length(ambiguous), Err(Code::FramingAmbiguous), "{ambiguous:?}");
+            for length in [Some(2), None] {
+                let judged = judge(ambiguous, length);
+                assert_eq!(judged, Err(Code::FramingAmbiguous), "{ambiguous:?}");
+            }
         }
     }
 

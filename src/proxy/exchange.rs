@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use http::Response;
 
-use super::headers::Stripped;
+use super::headers::{Coding, Stripped};
 use super::hold::Places;
 use super::inject::Authenticated;
 use super::peek::Peeked;
@@ -35,7 +35,7 @@ pub(super) struct Exchange {
     pub(super) refusal: Refusal,
     /// Where refused calls wait for a newer pair, if they do.
     pub(super) held: Option<Arc<Places>>,
-    /// Whether all answers are asked for without compression.
+    /// Whether all answers are read, and so asked for without compression.
     pub(super) plain_text: bool,
     pub(super) forward_request_id: bool,
     pub(super) metrics: Arc<WorkerMetrics>,
@@ -57,6 +57,12 @@ impl Exchange {
             Err(Unavailable::Refused { .. }) if self.held.is_some() => Ok(()), // it may wait
             available => available.map_err(|why| self.unavailable(why)),
         }
+    }
+
+    /// What codings the answer to a call to this path may have.
+    pub(super) fn coding(&self, path: &str) -> Coding {
+        let read = self.plain_text || self.refusal.looks_into(path);
+        if read { Coding::Identity } else { Coding::Any }
     }
 
     /// The pair to send a call to this path with, of whose body so many bytes are here already.
@@ -93,19 +99,20 @@ impl Exchange {
         body: RequestBody,
         record: &mut AccessRecord,
     ) -> Result<Answered, Reject> {
-        let (again, spare) = (stripped.clone(), body.spare(self.refusal.buffer));
-        let request = self.authenticate(stripped, &first, record);
+        let path = stripped.path();
+        let spare = body.spare(self.refusal.buffer);
+        let request = self.authenticate(&stripped, &first, record);
         let (mut answer, verdict) =
-            self.attempt(again.path(), &first, request, body, &mut record.sent).await?;
+            self.attempt(path, &first, request, body, &mut record.sent).await?;
         let Verdict::Refused { replay } = verdict else {
             return Ok((answer, first));
         };
         record.refused = true;
         let spare = Some(spare).filter(|spare| replay && spare.is_there());
-        self.look_for_newer(&first, again.path()).await;
+        self.look_for_newer(&first, path).await;
         let other = match &spare {
             Some(spare) => {
-                self.other_than(&first, waited, again.path(), &mut answer, spare).await?
+                self.other_than(&first, waited, path, &mut answer, spare).await?
             }
             None => None,
         };
@@ -118,25 +125,25 @@ impl Exchange {
         drop(answer);
         record.repeat = Some(with);
         self.metrics.refusal_repeated(with);
-        self.once_more(again.framed(&body), credentials, body, record).await
+        self.once_more(&stripped, credentials, body, record).await
     }
 
     async fn once_more(
         &self,
-        stripped: Stripped,
+        stripped: &Stripped,
         credentials: Arc<Credentials>,
         body: RequestBody,
         record: &mut AccessRecord,
     ) -> Result<Answered, Reject> {
-        let path = stripped.path().to_owned();
+        let path = stripped.path();
         // It was sent, whatever is known of this second time.
         let mut sent = Sent::Maybe;
         let request = self.authenticate(stripped, &credentials, record);
-        let result = self.attempt(&path, &credentials, request, body, &mut sent).await;
+        let result = self.attempt(path, &credentials, request, body, &mut sent).await;
         let (answer, verdict) =
             result.map_err(|error| upstream::Error { sent: Sent::Maybe, ..error })?;
         if let Verdict::Refused { .. } = verdict {
-            self.keyring.refused(&credentials, &path);
+            self.keyring.refused(&credentials, path);
         }
         Ok((answer, credentials))
     }
@@ -163,15 +170,13 @@ impl Exchange {
 
     fn authenticate(
         &self,
-        stripped: Stripped,
+        stripped: &Stripped,
         credentials: &Credentials,
         record: &mut AccessRecord,
     ) -> Authenticated {
         record.pair = Some((credentials.pair, credentials.generation));
         let id = self.forward_request_id.then_some(&record.request_id);
-        let plain = self.plain_text || self.refusal.looks_into(stripped.path());
-        let request = stripped.inject(credentials, self.upstream.host(), id);
-        if plain { request.asking_for_plain_text() } else { request }
+        stripped.inject(credentials, self.upstream.host(), id)
     }
 
     async fn look_for_newer(&self, refused: &Credentials, path: &str) {

@@ -8,22 +8,28 @@
 use http::header::{self, HeaderMap, HeaderName};
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method};
-use http_body::Body;
 
-use super::admit::{Admitted, Length};
+use super::admit::Admitted;
 use super::content_type::Content;
 use super::request_id::X_REQUEST_ID;
 use crate::config::Policy;
-use crate::upstream::RequestBody;
+use crate::upstream::Fields;
 
-/// A request without anything that is ours to write. Cloned to be sent once more, with another pair.
-#[derive(Clone)]
+/// A request without anything that is ours to write. Can be sent more than once, with another pair.
 pub struct Stripped {
     pub(super) method: Method,
     pub(super) target: PathAndQuery,
-    pub(super) headers: HeaderMap,
+    pub(super) fields: Fields,
     pub(super) content: Content,
-    pub(super) length: Length,
+}
+
+/// What codings the answer may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Coding {
+    /// Whatever the caller can take.
+    Any,
+    /// None, because it is to be read.
+    Identity,
 }
 
 /// Names that never leave, folded: lower case, without `-` and `_`.
@@ -71,39 +77,29 @@ impl Stripped {
     pub(super) fn path(&self) -> &str {
         self.target.path()
     }
-
-    /// With the length of a body that is known now, however it came.
-    pub(super) fn framed(mut self, body: &RequestBody) -> Self {
-        if let Some(length) = body.size_hint().exact() {
-            self.length = Length::Known(length);
-        }
-        self
-    }
 }
 
 impl Admitted {
     /// Takes away what is for this hop only and what is ours to write.
-    pub fn strip(self, policy: &Policy) -> Stripped {
-        let Self { method, target, headers: received, content, length, observed: _ } = self;
+    pub fn strip(self, policy: &Policy, coding: Coding) -> Stripped {
+        /// Most heads are smaller, in bytes.
+        const USUAL: usize = 256;
+        let Self { method, target, headers: received, content, observed: _ } = self;
         let named = Named::in_connection(&received);
-        // Room for what `inject` adds, so that the map is allocated once.
-        let mut headers = HeaderMap::with_capacity(received.len() + 8);
-        let mut last = None;
-        for (name, value) in received {
-            // A further value of the same name comes without it.
-            let name = match (name, &last) {
-                (Some(name), _) => {
-                    let pass = !is_ours(&name, policy) && !named.contains(&name);
-                    last = Some((name, pass));
-                    &last
+        let mut fields = Fields::with_capacity(USUAL);
+        for name in received.keys() {
+            let passes = !is_ours(name, policy) && !named.contains(name);
+            if passes && (coding == Coding::Any || *name != header::ACCEPT_ENCODING) {
+                for value in received.get_all(name) {
+                    fields.add(name.as_str(), value);
                 }
-                (None, _) => &last,
-            };
-            if let Some((name, true)) = name {
-                headers.append(name.clone(), value);
             }
         }
-        Stripped { method, target, headers, content, length }
+        if coding == Coding::Identity {
+            const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
+            fields.add(header::ACCEPT_ENCODING.as_str(), &IDENTITY);
+        }
+        Stripped { method, target, fields, content }
     }
 }
 
@@ -176,16 +172,33 @@ mod tests {
     use super::*;
     use crate::config::{Config, Raw};
     use crate::proxy::admit::admit;
+    use crate::upstream::RequestHead;
 
-    fn strip(headers: &[(&str, &str)]) -> Vec<String> {
+    fn strip_for(coding: Coding, headers: &[(&str, &str)]) -> Vec<String> {
         let policy = Config::from_raw(Raw::defaults()).unwrap().policy;
         let mut request = Request::builder().uri("/api/x").header("host", "localhost");
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         let (head, body) = request.body(Empty::<Bytes>::new()).unwrap().into_parts();
-        let stripped = admit(head, &body, &policy).unwrap().strip(&policy);
-        stripped.headers.iter().map(|(n, v)| format!("{n}={}", v.to_str().unwrap())).collect()
+        let stripped = admit(head, &body, &policy).unwrap().strip(&policy, coding);
+        let mut head = RequestHead::new(&Method::GET, &PathAndQuery::from_static("/"), 0);
+        head.extend(&stripped.fields);
+        let text = String::from_utf8(head.bytes(Some(0)).to_vec()).unwrap();
+        let lines = text.strip_prefix("GET / HTTP/1.1\r\n").unwrap().split("\r\n");
+        lines.filter(|line| !line.is_empty()).map(|line| line.replacen(": ", "=", 1)).collect()
+    }
+
+    fn strip(headers: &[(&str, &str)]) -> Vec<String> {
+        strip_for(Coding::Any, headers)
+    }
+
+    #[test]
+    fn the_caller_s_codings_pass_unless_the_answer_is_to_be_read() {
+        let sent = [("accept-encoding", "gzip"), ("accept-encoding", "br")];
+        assert_eq!(strip(&sent), ["accept-encoding=gzip", "accept-encoding=br"]);
+        assert_eq!(strip_for(Coding::Identity, &sent), ["accept-encoding=identity"]);
+        assert_eq!(strip_for(Coding::Identity, &[]), ["accept-encoding=identity"]);
     }
 
     #[test]

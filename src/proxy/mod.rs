@@ -180,7 +180,8 @@ impl Proxy {
         let admitted = admit(head, &incoming, &self.policy)?;
         record.observed = admitted.observed.as_ref().map(Reject::code);
         let limit = admitted.body_limit(&self.limits);
-        let stripped = admitted.strip(&self.policy);
+        let coding = self.exchange.coding(admitted.target.path());
+        let stripped = admitted.strip(&self.policy, coding);
         let body = body::take(incoming, limit, self.limits.body_progress).await?;
         // Only now, because the pair may be replaced while the body comes.
         let chosen = self.exchange.choose(stripped.path(), body.held()).await?;

@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::admit::admit;
+use super::headers::Coding;
 use crate::config::{Config, Policy, Raw};
 use crate::credentials::Credentials;
 use crate::secret::Secret;
@@ -86,9 +87,22 @@ fn send(headers: &[(String, Vec<u8>)], policy: &Policy) -> Option<Parts> {
         generation: 1,
         pair: Pair::Primary,
     };
-    let stripped = admit(head, &body, policy).ok()?.strip(policy);
+    let stripped = admit(head, &body, policy).ok()?.strip(policy, Coding::Any);
     let host = HeaderValue::from_static("api.innopaas.com");
-    Some(stripped.inject(&credentials, &host, None).with_body(()).into_parts().0)
+    Some(read(&stripped.inject(&credentials, &host, None).bytes()))
+}
+
+fn read(bytes: &[u8]) -> Parts {
+    let mut lines = [httparse::EMPTY_HEADER; 64];
+    let mut request = httparse::Request::new(&mut lines);
+    assert_eq!(request.parse(bytes), Ok(httparse::Status::Complete(bytes.len())));
+    let mut head = Request::new(()).into_parts().0;
+    head.method = request.method.unwrap().parse().unwrap();
+    for line in request.headers {
+        let name = HeaderName::from_bytes(line.name.as_bytes()).unwrap();
+        head.headers.append(name, HeaderValue::from_bytes(line.value).unwrap());
+    }
+    head
 }
 
 fn folded(name: &str) -> String {

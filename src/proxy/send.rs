@@ -27,6 +27,6 @@ impl Upstream {
         body: RequestBody,
         sent: &mut Sent,
     ) -> Result<Response<ResponseBody>, Error> {
-        self.0.send(request.with_body(body), sent).await
+        self.0.send(request.into_head(), body, sent).await
     }
 }

@@ -1,45 +1,75 @@
-//! The body of an answer, watched on its way to the caller.
-//!
-//! Trailers are dropped: one could repeat a header that was dropped or replaced.
+//! The body of an answer, read from its connection on the way to the caller.
 
 use std::fmt;
-use std::future::Future;
+use std::io;
 use std::pin::Pin;
+use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
-use tokio::time::{Sleep, sleep};
 
-use super::Lease;
+use super::Client;
+use super::answer_body::{Decoder, Piece};
+use super::connection::{Connection, Outgoing};
 
 /// The body of the upstream's answer. When it has come to its end, the connection goes back to
 /// the pool; when it is dropped before, the connection is closed.
-#[derive(Debug)]
 pub struct ResponseBody {
-    incoming: Incoming,
-    lease: Option<Lease>,
-    deadline: Duration,
-    /// Made when the upstream first lets us wait; most answers are here at once.
-    timer: Option<Pin<Box<Sleep>>>,
+    decoder: Decoder,
+    /// What was here together with the head.
+    front: Bytes,
+    source: Option<Source>,
     came_early: bool,
+}
+
+/// A connection that an answer comes from.
+struct Source {
+    connection: Connection,
+    /// What is still to be written; the upstream may wait for it, or not.
+    request: Option<Outgoing>,
+    /// Whether it can carry another call.
+    keeps_open: bool,
+    client: Weak<Client>,
+    deadline: Duration,
+    /// Since when nothing came; asked once the upstream lets us wait, which most never do.
+    waiting: Option<Instant>,
 }
 
 /// Why an answer broke off.
 #[derive(Debug)]
 pub enum Broken {
-    /// The connection failed or the answer's framing was wrong.
-    Http(hyper::Error),
+    /// The connection failed.
+    Io(io::Error),
+    /// The connection ended before the body did.
+    Ended,
+    /// The chunks are malformed.
+    Malformed,
     /// Nothing came for too long.
     Stalled,
 }
 
 impl ResponseBody {
-    pub(super) fn new(incoming: Incoming, lease: Lease, deadline: Duration) -> Self {
-        let came_early = !lease.transfer.is_done();
-        let mut body = Self { incoming, lease: Some(lease), deadline, timer: None, came_early };
+    pub(super) fn new(
+        decoder: Decoder,
+        connection: Connection,
+        request: Option<Outgoing>,
+        keeps_open: bool,
+        (client, deadline): (&Rc<Client>, Duration),
+    ) -> Self {
+        let came_early = request.as_ref().is_some_and(|request| !request.body().is_done());
+        let client = Rc::downgrade(client);
+        let source = Source { connection, request, keeps_open, client, deadline, waiting: None };
+        let mut body = Self { decoder, front: Bytes::new(), source: Some(source), came_early };
+        // A usual answer is here whole, and its body's length is known. What is malformed is found
+        // again when somebody reads.
+        if let Some(source) = &mut body.source
+            && body.decoder.left().is_some()
+            && let Ok(Piece::Data(data)) = body.decoder.next(&mut source.connection.came)
+        {
+            body.front = data;
+        }
         body.finish_if_over();
         body
     }
@@ -49,15 +79,67 @@ impl ResponseBody {
         self.came_early
     }
 
+    /// Not before all of it was asked for: whoever does not read an answer to its end does not
+    /// trust the connection.
     fn finish_if_over(&mut self) {
-        if self.incoming.is_end_stream() {
-            self.finish();
+        if self.is_end_stream()
+            && let Some(source) = self.source.take()
+        {
+            source.give_back();
         }
     }
 
-    fn finish(&mut self) {
-        if let Some(lease) = self.lease.take() {
-            lease.give_back();
+    /// What the connection has of it next; `None` at its end.
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Broken>> {
+        let Some(source) = &mut self.source else { return Poll::Ready(Ok(None)) };
+        source.go_on_writing(cx);
+        loop {
+            match self.decoder.next(&mut source.connection.came) {
+                Ok(Piece::Data(data)) => {
+                    source.waiting = None;
+                    return Poll::Ready(Ok(Some(data)));
+                }
+                Ok(Piece::End) => return Poll::Ready(Ok(None)),
+                Ok(Piece::More) => {}
+                Err(_) => return Poll::Ready(Err(Broken::Malformed)),
+            }
+            if ready!(source.poll_read(cx))? {
+                continue;
+            }
+            let over = self.decoder.ends_with_connection();
+            return Poll::Ready(if over { Ok(None) } else { Err(Broken::Ended) });
+        }
+    }
+}
+
+impl Source {
+    /// Errors are left: the answer that has begun says more than they do.
+    fn go_on_writing(&mut self, cx: &mut Context<'_>) {
+        if let Some(request) = &mut self.request
+            && let Poll::Ready(written) = self.connection.poll_write(cx, request)
+        {
+            self.request = None;
+            self.keeps_open &= written.is_ok();
+        }
+    }
+
+    /// Whether more came, or the end.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Broken>> {
+        if let Poll::Ready(read) = self.connection.poll_read(cx) {
+            return Poll::Ready(read.map_err(Broken::Io));
+        }
+        let since = *self.waiting.get_or_insert_with(Instant::now);
+        ready!(self.connection.alarm.poll_at(since + self.deadline, cx));
+        Poll::Ready(Err(Broken::Stalled))
+    }
+
+    /// The answer is over. A request that is not over yet makes the connection useless.
+    fn give_back(self) {
+        if self.keeps_open
+            && self.request.is_none()
+            && let Some(client) = self.client.upgrade()
+        {
+            client.keep(self.connection);
         }
     }
 }
@@ -70,36 +152,42 @@ impl Body for ResponseBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        loop {
-            let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(cx) else {
-                let deadline = self.deadline;
-                let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(deadline)));
-                ready!(timer.as_mut().poll(cx));
-                return Poll::Ready(Some(Err(Broken::Stalled)));
-            };
-            self.timer = None;
-            match frame {
-                None => {
-                    self.finish();
-                    return Poll::Ready(None);
-                }
-                Some(Err(error)) => return Poll::Ready(Some(Err(Broken::Http(error)))),
-                Some(Ok(frame)) => {
-                    if let Ok(data) = frame.into_data() {
-                        self.finish_if_over();
-                        return Poll::Ready(Some(Ok(Frame::data(data))));
-                    }
-                }
+        if !self.front.is_empty() {
+            let data = std::mem::take(&mut self.front);
+            self.finish_if_over();
+            return Poll::Ready(Some(Ok(Frame::data(data))));
+        }
+        let piece = ready!(self.poll_piece(cx));
+        match piece {
+            Ok(Some(data)) => {
+                self.finish_if_over();
+                Poll::Ready(Some(Ok(Frame::data(data))))
             }
+            Ok(None) => {
+                self.finish_if_over();
+                self.decoder = Decoder::none();
+                self.source = None;
+                Poll::Ready(None)
+            }
+            Err(broken) => Poll::Ready(Some(Err(broken))),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        self.front.is_empty() && self.decoder.is_over()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        match self.decoder.left() {
+            Some(left) => SizeHint::with_exact(left + self.front.len() as u64),
+            None => SizeHint::default(),
+        }
+    }
+}
+
+impl fmt::Debug for ResponseBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseBody").finish_non_exhaustive()
     }
 }
 
@@ -108,7 +196,9 @@ impl std::error::Error for Broken {}
 impl fmt::Display for Broken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Http(error) => write!(f, "the answer broke off: {error}"),
+            Self::Io(error) => write!(f, "the answer broke off: {error}"),
+            Self::Ended => f.write_str("the answer broke off: the connection ended before it"),
+            Self::Malformed => f.write_str("the answer broke off: its chunks are malformed"),
             Self::Stalled => f.write_str("the answer stood still for too long"),
         }
     }

@@ -5,7 +5,6 @@
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +22,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::address::{Verdict, judge};
 use super::error::{Error, Kind};
-use super::wire::{Wire, WireEnd};
+use super::wire::Wire;
 use crate::config::{self, Deadlines};
 
 /// Opens connections to the one origin.
@@ -43,7 +42,7 @@ pub(super) struct Connector {
 const UNSENT: u32 = 128 * 1024;
 
 /// A TLS connection.
-pub(super) type Stream = TlsStream<WireEnd>;
+pub(super) type Stream = TlsStream<Wire>;
 
 impl Connector {
     pub(super) fn new(config: &config::Upstream, tls: Arc<ClientConfig>) -> Self {
@@ -60,22 +59,21 @@ impl Connector {
         }
     }
 
-    /// A new connection, and what is known of it below TLS.
-    pub(super) async fn connect(&self) -> Result<(Stream, Rc<Wire>), Error> {
+    /// A new connection.
+    pub(super) async fn connect(&self) -> Result<Stream, Error> {
         let addresses = self.permitted(self.resolve().await?)?;
         let socket = self.open(addresses).await?;
         // A request is written whole; waiting for more would only delay it. And what the kernel
         // still holds of an upload must be little: the answer's deadline begins at its last byte.
         let _ = socket.set_nodelay(true);
         let _ = SockRef::from(&socket).set_tcp_notsent_lowat(UNSENT);
-        let (wire, end) = Wire::new(socket);
-        let handshake = self.tls.connect(self.server_name.clone(), end);
+        let handshake = self.tls.connect(self.server_name.clone(), Wire::new(socket));
         match timeout(self.deadlines.tls_handshake, handshake).await {
             Ok(Ok(stream)) => {
-                let (_, tls) = stream.get_ref();
-                let peer = wire.peer();
-                tracing::debug!(?peer, version = ?tls.protocol_version(), "connected to InnoPaaS");
-                Ok((stream, wire))
+                let (wire, tls) = stream.get_ref();
+                let (peer, version) = (wire.peer(), tls.protocol_version());
+                tracing::debug!(?peer, ?version, "connected to InnoPaaS");
+                Ok(stream)
             }
             Ok(Err(error)) if is_about_the_certificate(&error) => {
                 Err(Error::unsent(Kind::CertificateRefused, error))

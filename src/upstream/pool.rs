@@ -5,14 +5,12 @@ use std::time::{Duration, Instant};
 
 use super::Connection;
 
-#[derive(Debug)]
 pub(super) struct Pool {
     unused: Vec<Unused>,
     idle: Duration,
     capacity: usize,
 }
 
-#[derive(Debug)]
 struct Unused {
     connection: Connection,
     since: Instant,
@@ -26,33 +24,36 @@ impl Pool {
     /// A connection that is open and at rest. One on which something came unasked is closed: it
     /// would be taken for the answer to the next call.
     pub(super) fn take(&mut self) -> Option<Connection> {
+        /// Since then the runtime has asked the kernel, unless it is very busy.
+        const FRESH: Duration = Duration::from_millis(50);
         let now = Instant::now();
-        loop {
-            let index = self.unused.iter().rposition(|unused| {
-                now.duration_since(unused.since) < self.idle && unused.connection.is_ready()
-            })?;
-            let connection = self.unused.remove(index).connection;
-            if !connection.has_surplus() {
+        while let Some(Unused { connection, since }) = self.unused.pop() {
+            let unused = now.duration_since(since);
+            let wire = connection.wire();
+            let quiet = if unused < FRESH { wire.is_quiet() } else { wire.is_quiet_by_now() };
+            if unused < self.idle && quiet {
                 return Some(connection);
             }
         }
+        None
     }
 
-    /// Keeps a connection, if there is room; whether it did.
-    pub(super) fn put(&mut self, connection: Connection) -> bool {
-        self.unused.retain(|unused| !unused.connection.is_closed());
-        if connection.is_closed() || self.unused.len() >= self.capacity {
-            return false;
+    /// Keeps a connection, if there is room and nothing came that nobody asked for; whether it is
+    /// the only one.
+    pub(super) fn put(&mut self, mut connection: Connection) -> bool {
+        if self.unused.len() < self.capacity && connection.is_at_rest() {
+            connection.rest();
+            self.unused.push(Unused { connection, since: Instant::now() });
+            return self.unused.len() == 1;
         }
-        self.unused.push(Unused { connection, since: Instant::now() });
-        true
+        false
     }
 
-    /// Closes what was unused for too long; whether anything is left.
+    /// Closes what was unused for too long or has ended; whether anything is left.
     pub(super) fn trim(&mut self, now: Instant) -> bool {
         let idle = self.idle;
-        self.unused.retain(|unused| {
-            now.duration_since(unused.since) < idle && !unused.connection.is_closed()
+        self.unused.retain(|Unused { connection, since }| {
+            now.duration_since(*since) < idle && connection.wire().is_quiet()
         });
         !self.unused.is_empty()
     }

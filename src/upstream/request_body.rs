@@ -13,14 +13,15 @@ use std::future::{pending, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::error::BodyFault;
+use super::error::{BodyFault, Kind};
 use super::transfer::{State, Transfer};
+use crate::config::Deadlines;
 
 /// The body of a request to the upstream.
 #[derive(Debug)]
@@ -46,7 +47,7 @@ struct Source {
     /// Whether its end was seen.
     over: bool,
     left: u64,
-    transfer: Rc<Transfer>,
+    transfer: Transfer,
     deadline: Duration,
     /// Counts the readers; the last one reads.
     turn: u32,
@@ -104,7 +105,7 @@ impl RequestBody {
             incoming,
             over: false,
             left: limit,
-            transfer: Rc::new(Transfer::new(State::Upstream, deadline)),
+            transfer: Transfer::new(State::Upstream, deadline),
             deadline,
             turn: 0,
             again: Bytes::new(),
@@ -134,10 +135,35 @@ impl RequestBody {
         }
     }
 
-    pub(super) fn transfer(&self) -> Rc<Transfer> {
+    /// The exchange starts now.
+    pub(super) fn started(&self, now: Instant) {
         match self {
-            Self::Whole(_) => Rc::new(Transfer::new(State::Done, Duration::ZERO)),
-            Self::Stream(streamed) => Rc::clone(&streamed.source.borrow().transfer),
+            Self::Whole(_) => {}
+            Self::Stream(streamed) => streamed.source.borrow().transfer.started(now),
+        }
+    }
+
+    /// Whether all of it is on its way.
+    pub(super) fn is_done(&self) -> bool {
+        match self {
+            Self::Whole(_) => true,
+            Self::Stream(streamed) => streamed.source.borrow().transfer.is_done(),
+        }
+    }
+
+    pub(super) fn fault(&self) -> Option<BodyFault> {
+        match self {
+            Self::Whole(_) => None,
+            Self::Stream(streamed) => streamed.source.borrow().transfer.fault(),
+        }
+    }
+
+    /// Until when something must have happened in an exchange that started then, and what it means
+    /// if nothing does.
+    pub(super) fn due(&self, started: Instant, deadlines: &Deadlines) -> (Instant, Kind) {
+        match self {
+            Self::Whole(_) => (started + deadlines.response_head, Kind::ResponseTimeout),
+            Self::Stream(streamed) => streamed.source.borrow().transfer.due(deadlines),
         }
     }
 }
@@ -317,7 +343,7 @@ impl Source {
             return Some(Begun::Whole(kept.freeze()));
         }
         self.again = kept.freeze();
-        self.transfer = Rc::new(Transfer::new(State::Upstream, self.deadline));
+        self.transfer = Transfer::new(State::Upstream, self.deadline);
         Some(Begun::Stream(self.turn))
     }
 

@@ -1,4 +1,4 @@
-//! How far a request's body has come, and what is to be waited for next, and for how long.
+//! How far a body that is passed on has come, what is waited for next, and for how long.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::error::{BodyFault, Kind};
 use crate::config::Deadlines;
 
-/// How far a request's body has come; shared by the body and whoever waits for the answer.
+/// How far a request's body has come.
 #[derive(Debug)]
 pub(super) struct Transfer {
     state: Cell<State>,
@@ -79,8 +79,8 @@ impl Transfer {
     }
 
     /// The exchange starts now.
-    pub(super) fn started(&self) {
-        self.progress.set(Instant::now());
+    pub(super) fn started(&self, now: Instant) {
+        self.progress.set(now);
     }
 
     /// Until when something must have happened, and what it means if nothing does.
@@ -94,13 +94,5 @@ impl Transfer {
             ),
         };
         (self.progress.get() + allowed, kind)
-    }
-
-    /// When to ask again what is due. While the body moves, what is waited for changes, and the
-    /// next deadline may be nearer than this one.
-    pub(super) fn look_at(&self, deadlines: &Deadlines) -> Instant {
-        const OFTEN: Duration = Duration::from_millis(250);
-        let (due, _) = self.due(deadlines);
-        if self.is_done() { due } else { due.min(Instant::now() + OFTEN) }
     }
 }

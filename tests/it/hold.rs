@@ -285,7 +285,7 @@ fn refusing_early() -> RawUpstream {
             request.push(byte[0]);
         }
         let head = String::from_utf8(request).unwrap();
-        if head.contains(&format!("authorization: {}\r\n", canary::TOKEN)) {
+        if head.contains(&format!("Authorization: {}\r\n", canary::TOKEN)) {
             const REFUSAL: &str = "{\"code\":\"101\"}";
             answer(&mut tls, &format!("HTTP/1.1 401 No\r\nContent-Length: 14\r\n\r\n{REFUSAL}"));
             let _ = tls.read_to_end(&mut Vec::new());

@@ -45,7 +45,7 @@ fn an_observing_policy_lets_pass_and_tells_what_it_would_have_refused() {
     assert_eq!(proxy.call(call("/api/otp/v3")).status, 200);
     for request in received.iter().take(2) {
         // Refused it would be, not changed: what is observed is what InnoPaaS would have got.
-        assert!(request.contains("\r\ncontent-type: text/plain\r\n"), "{request}");
+        assert!(request.contains("\r\nContent-Type: text/plain\r\n"), "{request}");
     }
     let counted =
         |code| proxy.metric(&format!("innopaas_proxy_observed_refusals_total{{code=\"{code}\"}}"));

@@ -50,8 +50,8 @@ fn modules_use_lower_floors_only() {
 fn secrets_are_exposed_and_requests_sent_in_one_place_each() {
     for (word, places) in [
         (".expose()", &["proxy/inject.rs"][..]),
-        (".insert(APP_KEY", &["proxy/inject.rs"]),
-        (".insert(header::AUTHORIZATION", &["proxy/inject.rs"]),
+        (".add(APP_KEY", &["proxy/inject.rs"]),
+        (".add(AUTHORIZATION", &["proxy/inject.rs"]),
         ("Authenticated(", &["proxy/inject.rs"]),
         ("Client::new(", &["app/worker.rs"]),
         ("self.0.send(request", &["proxy/send.rs"]),
