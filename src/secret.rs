@@ -100,13 +100,15 @@ impl Secret {
     /// Where this text first has the secret. Secrets of less than 8 bytes are not searched for:
     /// they would be found by chance.
     pub fn find_in(&self, text: &[u8]) -> Option<usize> {
-        memmem::find(text, self.searched()?)
+        let secret = self.searched()?;
+        // Most texts are too short, and the search would be prepared for nothing.
+        if text.len() < secret.len() { None } else { memmem::find(text, secret) }
     }
 
     /// Whether this name has the secret in any case: names lose theirs on the way.
     pub fn is_in_name(&self, name: &str) -> bool {
         self.searched().is_some_and(|secret| {
-            name.as_bytes().windows(secret.len()).any(|part| part.eq_ignore_ascii_case(secret))
+            name.len() >= secret.len() && name.as_bytes().windows(secret.len()).any(|part| part.eq_ignore_ascii_case(secret))
         })
     }
 

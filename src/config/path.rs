@@ -55,20 +55,31 @@ impl PathPattern {
     /// Whether this path, as it stands in the request, is one of those meant. Percent-encoded
     /// spellings of a letter do not match.
     pub fn matches(&self, path: &str) -> bool {
-        let Some(path) = path.strip_prefix('/') else {
-            return false;
-        };
-        let mut segments = path.split('/');
-        let begins = self.segments.iter().all(|wanted| match (wanted, segments.next()) {
-            (Segment::Any, Some(segment)) => !segment.is_empty(),
-            (Segment::Literal(literal), Some(segment)) => literal == segment,
-            (_, None) => false,
-        });
-        begins
-            && match segments.next() {
-                Some(more) => self.open && !more.is_empty(),
-                None => !self.open,
-            }
+        // What follows the slash that was met last, if there was one.
+        let mut rest = path.strip_prefix('/');
+        for wanted in &self.segments {
+            let Some(segments) = rest else { return false };
+            let behind = match wanted {
+                Segment::Literal(literal) => segments.strip_prefix(literal.as_str()),
+                Segment::Any => match memchr::memchr(b'/', segments.as_bytes()) {
+                    Some(0) => None,
+                    Some(end) => segments.get(end..),
+                    None => Some("").filter(|_| !segments.is_empty()),
+                },
+            };
+            rest = match behind {
+                None => return false,
+                Some("") => None,
+                Some(behind) => match behind.strip_prefix('/') {
+                    None => return false,
+                    more => more,
+                },
+            };
+        }
+        match rest {
+            Some(more) => self.open && !more.is_empty() && !more.starts_with('/'),
+            None => !self.open && path.starts_with('/'),
+        }
     }
 }
 

@@ -99,10 +99,8 @@ impl Admitted {
 /// Node's own fetch sends it.
 fn check_browser(headers: &HeaderMap) -> Result<(), Reject> {
     const MARKS: [&str; 3] = ["origin", "sec-fetch-site", "sec-fetch-dest"];
-    match MARKS.into_iter().find(|mark| headers.contains_key(*mark)) {
-        Some(mark) => Err(Reject::Browser(mark)),
-        None => Ok(()),
-    }
+    let marks = headers.keys().find_map(|name| MARKS.into_iter().find(|mark| name == mark));
+    marks.map_or(Ok(()), |mark| Err(Reject::Browser(mark)))
 }
 
 /// Exactly one `Host` (RFC 9112, section 3.2). HTTP/1.0 may leave it out.

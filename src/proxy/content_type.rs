@@ -74,7 +74,8 @@ fn is_upload(path: &str, policy: &Policy) -> bool {
 }
 
 fn json(value: &HeaderValue, rewrite: &[String]) -> Result<Content, Refused> {
-    if *value == JSON {
+    // What nearly everybody says.
+    if *value == JSON || value.as_bytes().eq_ignore_ascii_case(b"application/json") {
         return Ok(Content::Json);
     }
     let media = Media::parse(value).ok_or(Refused::Malformed)?;

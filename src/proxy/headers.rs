@@ -11,7 +11,6 @@ use http::{HeaderValue, Method};
 
 use super::admit::Admitted;
 use super::content_type::Content;
-use super::request_id::X_REQUEST_ID;
 use crate::config::Policy;
 use crate::upstream::Fields;
 
@@ -32,45 +31,29 @@ pub enum Coding {
     Identity,
 }
 
-/// Names that never leave, folded: lower case, without `-` and `_`.
-const NEVER: &[&[u8]] = &[
-    // Ours to write.
-    b"appkey",
-    b"authorization",
-    b"contenttype",
-    b"contentlength",
-    b"host",
-    b"xrequestid",
-    // What the caller shows to us, and to nobody else.
-    b"innopaasproxytoken",
-    // For the next hop only (RFC 9110, section 7.6.1), or answered by us.
-    b"connection",
-    b"expect",
-    b"http2settings",
-    b"keepalive",
-    b"proxyauthenticate",
-    b"proxyauthorization",
-    b"proxyconnection",
-    b"te",
-    b"trailer",
-    b"transferencoding",
-    b"upgrade",
-];
+/// Names that never leave, folded: lower case, without `-` and `_`. Patterns, because the compiler
+/// makes a decision by length of them.
+fn never_leaves(folded: &[u8]) -> bool {
+    matches!(
+        folded,
+        // Ours to write.
+        b"appkey" | b"authorization" | b"contenttype" | b"contentlength" | b"host" | b"xrequestid"
+        // What the caller shows to us, and to nobody else.
+        | b"innopaasproxytoken"
+        // For the next hop only (RFC 9110, section 7.6.1), or answered by us.
+        | b"connection" | b"expect" | b"http2settings" | b"keepalive" | b"proxyauthenticate"
+        | b"proxyauthorization" | b"proxyconnection" | b"te" | b"trailer" | b"transferencoding"
+        | b"upgrade"
+    )
+}
 
 /// The older scheme's credentials; pass only if somebody says so.
-const SIGNATURE: &[&[u8]] = &[b"xappkey", b"xnonce", b"xtimestamp", b"xsignature"];
+fn is_of_signature(folded: &[u8]) -> bool {
+    matches!(folded, b"xappkey" | b"xnonce" | b"xtimestamp" | b"xsignature")
+}
 
-/// Length of the longest name on the lists: what is longer when folded passes.
-const LONGEST: usize = {
-    let mut longest = 0;
-    let mut rest: &[&[u8]] = NEVER;
-    while let [name, others @ ..] = rest {
-        longest = if name.len() > longest { name.len() } else { longest };
-        rest = others;
-    }
-    longest
-};
-const _: () = assert!(LONGEST > 10, "longer than any name of the older scheme");
+/// Length of the longest of these names: what is longer when folded passes.
+const LONGEST: usize = "innopaasproxytoken".len();
 
 impl Stripped {
     /// The path without the query.
@@ -106,31 +89,33 @@ impl Admitted {
 /// What is for this hop only in an answer, or ours to write. End-to-end headers pass unchanged.
 pub(super) fn strip_answer(headers: &mut HeaderMap) {
     let named = Named::in_connection(headers);
-    for name in named.0.iter().flat_map(options) {
-        if let Ok(name) = HeaderName::from_bytes(name) {
-            headers.remove(name);
-        }
-    }
-    for name in [
-        header::CONNECTION,
-        HeaderName::from_static("keep-alive"),
-        header::PROXY_AUTHENTICATE,
-        HeaderName::from_static("proxy-connection"),
-        HeaderName::from_static("proxy-status"), // only we tell what this proxy did
-        header::TE,
-        header::TRAILER,
-        header::TRANSFER_ENCODING,
-        header::UPGRADE,
-        X_REQUEST_ID,
-    ] {
+    let goes = |name: &HeaderName| is_of_answers_hop(name.as_str()) || named.contains(name);
+    // Usually none, so nothing is collected.
+    while let Some(name) = headers.keys().find(|name| goes(name)).cloned() {
         headers.remove(name);
     }
+}
+
+fn is_of_answers_hop(name: &str) -> bool {
+    matches!(
+        name,
+        "connection"
+            | "keep-alive"
+            | "proxy-authenticate"
+            | "proxy-connection"
+            | "proxy-status" // only we tell what this proxy did
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+            | "x-request-id"
+    )
 }
 
 fn is_ours(name: &HeaderName, policy: &Policy) -> bool {
     let mut folded = [0; LONGEST];
     let Some(folded) = fold(name.as_str().as_bytes(), &mut folded) else { return false };
-    NEVER.contains(&folded) || (!policy.keep_signature_headers && SIGNATURE.contains(&folded))
+    never_leaves(folded) || (!policy.keep_signature_headers && is_of_signature(folded))
 }
 
 /// Without `-` and `_` (the name is in lower case already); `None` if it is longer than any name

@@ -9,6 +9,8 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use http::header::{self, HeaderValue};
 use http::{Request, Response, Version};
 use http_body::{Body, Frame, SizeHint};
@@ -16,7 +18,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::TokioIo;
-use tokio::time::sleep;
+use tokio::time::sleep_until;
 
 use super::accept::Accepted;
 use super::farewell::{Farewell, answer_to};
@@ -172,54 +174,100 @@ impl Ran {
 
 async fn run<S, B>(
     mut http: Pin<&mut http1::Connection<TokioIo<Watched>, S>>,
-    watch: &Watch,
+    watch: &Rc<Watch>,
     notes: &Notes,
     limits: &Limits,
-    mut phases: Phases,
+    phases: Phases,
 ) -> Ran
 where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Abort>,
     B: Body<Data = Bytes> + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    /// For a request that is on its way when the door closes.
-    const GRACE: Duration = Duration::from_millis(100);
-    let mut wanted = Phase::Draining;
-    let mut look = std::pin::pin!(sleep(Watch::period(limits)));
-    let mut grace = std::pin::pin!(sleep(GRACE));
-    let mut closing = false;
+    // A set of one: what is in it is asked only when it has something to tell, not for every call.
+    let mut events = FuturesUnordered::new();
+    events.push(Events::begin(Rc::clone(watch), limits, phases).next());
     loop {
-        tokio::select! {
+        let (event, events_after) = tokio::select! {
             biased;
             ended = &mut http => return match ended {
                 Ok(()) => Ran::Done,
                 Err(error) => Ran::Failed(error),
             },
-            () = phases.reached(wanted) => match wanted {
-                Phase::Starting | Phase::Serving | Phase::Draining => {
-                    notes.draining.set(true);
-                    wanted = Phase::Closing;
-                }
-                Phase::Closing => {
-                    grace.as_mut().reset(tokio::time::Instant::now() + GRACE);
-                    wanted = Phase::Aborting;
-                }
-                Phase::Aborting => return Ran::Aborted,
-            },
+            Some(event) = events.next() => event,
+        };
+        match event {
+            Event::Draining => notes.draining.set(true),
             // A call in flight is finished all the same.
-            () = &mut grace, if wanted == Phase::Aborting && !closing => {
-                http.as_mut().graceful_shutdown();
-                closing = true;
-            }
-            () = watch.asked_to_leave() => {
-                if !watch.answer_is_owed() {
-                    return Ran::MadeRoom;
+            Event::Closing => http.as_mut().graceful_shutdown(),
+            Event::Aborting => return Ran::Aborted,
+            Event::AskedToLeave if watch.answer_is_owed() => {}
+            Event::AskedToLeave => return Ran::MadeRoom,
+            Event::Overdue(reason) => return Ran::Overdue(reason),
+        }
+        events.push(events_after.next());
+    }
+}
+
+/// What may happen to a connection beside what its peer does.
+enum Event {
+    /// The process is about to end.
+    Draining,
+    /// The listener is closed, and a request that was on its way then is here.
+    Closing,
+    Aborting,
+    AskedToLeave,
+    /// The peer let a deadline pass; which.
+    Overdue(&'static str),
+}
+
+/// Tells what happens, one event after the other.
+struct Events {
+    watch: Rc<Watch>,
+    limits: Limits,
+    phases: Phases,
+    wanted: Phase,
+    look: tokio::time::Instant,
+    /// Until when a request may still be on its way.
+    grace: Option<tokio::time::Instant>,
+}
+
+impl Events {
+    fn begin(watch: Rc<Watch>, limits: &Limits, phases: Phases) -> Self {
+        let look = tokio::time::Instant::now() + Watch::period(limits);
+        Self { watch, limits: *limits, phases, wanted: Phase::Draining, look, grace: None }
+    }
+
+    async fn next(mut self) -> (Event, Self) {
+        /// For a request that is on its way when the door closes.
+        const GRACE: Duration = Duration::from_millis(100);
+        loop {
+            let grace = self.grace;
+            tokio::select! {
+                biased;
+                () = self.phases.reached(self.wanted) => match self.wanted {
+                    Phase::Starting | Phase::Serving | Phase::Draining => {
+                        self.wanted = Phase::Closing;
+                        return (Event::Draining, self);
+                    }
+                    Phase::Closing => {
+                        self.grace = Some(tokio::time::Instant::now() + GRACE);
+                        self.wanted = Phase::Aborting;
+                    }
+                    Phase::Aborting => return (Event::Aborting, self),
+                },
+                () = sleep_until(grace.unwrap_or(self.look)), if grace.is_some() => {
+                    self.grace = None;
+                    return (Event::Closing, self);
+                }
+                () = self.watch.asked_to_leave() => return (Event::AskedToLeave, self),
+                () = sleep_until(self.look) => {
+                    match self.watch.judge(Instant::now(), &self.limits) {
+                        Ok(again) => self.look = again.into(),
+                        Err(reason) => return (Event::Overdue(reason), self),
+                    }
                 }
             }
-            () = &mut look => match watch.judge(Instant::now(), limits) {
-                Ok(again) => look.as_mut().reset(again.into()),
-                Err(reason) => return Ran::Overdue(reason),
-            },
         }
     }
 }

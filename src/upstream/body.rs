@@ -26,7 +26,7 @@ pub struct ResponseBody {
 
 /// A connection that an answer comes from.
 struct Source {
-    connection: Connection,
+    connection: Box<Connection>,
     /// What is still to be written; the upstream may wait for it, or not.
     request: Option<Outgoing>,
     /// Whether it can carry another call.
@@ -53,7 +53,7 @@ pub enum Broken {
 impl ResponseBody {
     pub(super) fn new(
         decoder: Decoder,
-        connection: Connection,
+        connection: Box<Connection>,
         request: Option<Outgoing>,
         keeps_open: bool,
         (client, deadline): (&Rc<Client>, Duration),

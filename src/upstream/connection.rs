@@ -5,7 +5,7 @@
 //! says; a connection goes on to another call only if both messages are over and nothing else came.
 
 use std::collections::VecDeque;
-use std::io::{self, IoSlice};
+use std::io::{self, BufRead, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -21,7 +21,7 @@ use super::wire::Wire;
 use crate::telemetry::code::Sent;
 use crate::telemetry::metrics::Open;
 
-/// An open connection. Closed when dropped.
+/// An open connection. Closed when dropped. Large: it goes from hand to hand in a box.
 pub(super) struct Connection {
     stream: Stream,
     /// What was read and not taken yet.
@@ -59,8 +59,8 @@ pub(super) enum WriteError {
 }
 
 impl Connection {
-    pub(super) fn new(stream: Stream, open: Open) -> Self {
-        Self { stream, came: BytesMut::new(), alarm: Alarm::new(), _open: open }
+    pub(super) fn new(stream: Stream, open: Open) -> Box<Self> {
+        Box::new(Self { stream, came: BytesMut::new(), alarm: Alarm::new(), _open: open })
     }
 
     pub(super) fn wire(&self) -> &Wire {
@@ -74,10 +74,10 @@ impl Connection {
 
     /// Whether nothing is here that was not asked for, not even decrypted.
     pub(super) fn is_at_rest(&mut self) -> bool {
-        let decrypted = self.stream.get_mut().1.process_new_packets();
-        self.came.is_empty()
-            && decrypted.is_ok_and(|state| state.plaintext_bytes_to_read() == 0)
-            && self.wire().is_quiet()
+        let mut tls = self.stream.get_mut().1.reader();
+        let nothing_decrypted =
+            tls.fill_buf().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
+        self.came.is_empty() && nothing_decrypted && self.wire().is_quiet()
     }
 
     /// Gives back what only an exchange needs.

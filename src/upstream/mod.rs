@@ -129,7 +129,7 @@ impl Client {
     fn answer(
         self: &Rc<Self>,
         head: AnswerHead,
-        connection: Connection,
+        connection: Box<Connection>,
         rest: Option<Outgoing>,
     ) -> Response<ResponseBody> {
         let AnswerHead { status, headers, body, keeps_open } = head;
@@ -152,13 +152,13 @@ impl Client {
         }
     }
 
-    async fn connect(&self) -> Result<Connection, Error> {
+    async fn connect(&self) -> Result<Box<Connection>, Error> {
         let stream = self.connector.connect().await?;
         Ok(Connection::new(stream, self.metrics.upstream_connection()))
     }
 
     /// Takes a connection back.
-    fn keep(&self, connection: Connection) {
+    fn keep(&self, connection: Box<Connection>) {
         if self.pool.borrow_mut().put(connection) {
             self.pooled.notify_one();
         }

@@ -12,7 +12,7 @@ pub(super) struct Pool {
 }
 
 struct Unused {
-    connection: Connection,
+    connection: Box<Connection>,
     since: Instant,
 }
 
@@ -23,7 +23,7 @@ impl Pool {
 
     /// A connection that is open and at rest. One on which something came unasked is closed: it
     /// would be taken for the answer to the next call.
-    pub(super) fn take(&mut self) -> Option<Connection> {
+    pub(super) fn take(&mut self) -> Option<Box<Connection>> {
         /// Since then the runtime has asked the kernel, unless it is very busy.
         const FRESH: Duration = Duration::from_millis(50);
         let now = Instant::now();
@@ -40,7 +40,7 @@ impl Pool {
 
     /// Keeps a connection, if there is room and nothing came that nobody asked for; whether it is
     /// the only one.
-    pub(super) fn put(&mut self, mut connection: Connection) -> bool {
+    pub(super) fn put(&mut self, mut connection: Box<Connection>) -> bool {
         if self.unused.len() < self.capacity && connection.is_at_rest() {
             connection.rest();
             self.unused.push(Unused { connection, since: Instant::now() });
