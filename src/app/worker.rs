@@ -139,12 +139,16 @@ impl Worker {
                 admission: self.admission,
                 metrics: Some(self.metrics),
             };
+            // As tasks, because what is awaited here is looked at for every call.
+            let mut beside = JoinSet::new();
+            let heart = self.heart;
+            beside.spawn_local(async move { heart.beat().await });
+            beside.spawn_local(async move { client.keep_trimmed().await });
             let serving = server::serve(intake, service, refuse, options, self.phases);
-            let beside = async { tokio::join!(self.heart.beat(), client.keep_trimmed()) };
-            let mut serving = std::pin::pin!(serving);
-            tokio::select! {
-                drained = &mut serving => Ok(drained),
-                _ = beside => Ok(serving.await),
+            match tokio::task::spawn_local(serving).await {
+                Ok(drained) => Ok(drained),
+                // Nobody aborts it, so it panicked, and so does the worker.
+                Err(error) => std::panic::resume_unwind(error.into_panic()),
             }
         });
         runtime.shutdown_background();

@@ -1,6 +1,7 @@
 //! Bodies between the two sides: how the caller's is taken, how the answer's is passed on.
 
-use std::pin::Pin;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -28,13 +29,32 @@ pub(super) async fn take(
     let failed = |fault| upstream::Error::unsent(Kind::Body(fault), "");
     match incoming.size_hint().exact() {
         Some(length) if length > limit => Err(failed(BodyFault::TooLarge)),
-        Some(length) if length <= WAITED_FOR => match timeout(progress, incoming.collect()).await {
-            Ok(Ok(body)) => Ok(RequestBody::Whole(body.to_bytes())),
-            Ok(Err(_)) => Err(failed(BodyFault::Broken)),
-            Err(_) => Err(failed(BodyFault::Stalled)),
-        },
+        Some(length) if length <= WAITED_FOR => {
+            let mut whole = pin!(whole(incoming));
+            // Usually it is here already, and no timer is needed.
+            let at_once = poll_fn(|cx| Poll::Ready(whole.as_mut().poll(cx))).await;
+            let came = match at_once {
+                Poll::Ready(came) => came,
+                Poll::Pending => {
+                    timeout(progress, whole).await.map_err(|_| failed(BodyFault::Stalled))?
+                }
+            };
+            came.map(RequestBody::Whole).map_err(|_| failed(BodyFault::Broken))
+        }
         Some(_) | None => Ok(RequestBody::stream(incoming, limit, progress)),
     }
+}
+
+async fn whole(mut incoming: Incoming) -> Result<Bytes, hyper::Error> {
+    let first = match incoming.frame().await {
+        Some(frame) => frame?.into_data().unwrap_or_default(),
+        None => return Ok(Bytes::new()),
+    };
+    if incoming.is_end_stream() {
+        return Ok(first); // nothing has to be put together
+    }
+    let rest = incoming.collect().await?.to_bytes();
+    Ok([first, rest].concat().into())
 }
 
 /// The body of an answer to the caller; holds the call's record until it is over.

@@ -113,6 +113,12 @@ fn is_of_answers_hop(name: &str) -> bool {
 }
 
 fn is_ours(name: &HeaderName, policy: &Policy) -> bool {
+    // What nearly every head has, for which nothing needs to be folded.
+    const USUAL: [HeaderName; 4] =
+        [header::USER_AGENT, header::ACCEPT, header::ACCEPT_ENCODING, header::ACCEPT_LANGUAGE];
+    if USUAL.contains(name) {
+        return false;
+    }
     let mut folded = [0; LONGEST];
     let Some(folded) = fold(name.as_str().as_bytes(), &mut folded) else { return false };
     never_leaves(folded) || (!policy.keep_signature_headers && is_of_signature(folded))

@@ -3,14 +3,12 @@
 use std::cell::Cell;
 use std::error::Error;
 use std::fmt;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
 use http::header::{self, HeaderValue};
 use http::{Request, Response, Version};
 use http_body::{Body, Frame, SizeHint};
@@ -18,17 +16,16 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::TokioIo;
-use tokio::time::sleep_until;
 
 use super::accept::Accepted;
 use super::farewell::{Farewell, answer_to};
 use super::inlet::Inlet;
 use super::lines::Fault;
 use super::stream::secure;
-use super::watch::{InFlight, Watch};
+use super::watch::{InFlight, Notice, Watch};
 use super::watched::Watched;
 use super::{Limits, Options};
-use crate::lifecycle::{Phase, Phases};
+use crate::lifecycle::Phase;
 use crate::telemetry::metrics::{Refused, WorkerMetrics};
 
 /// How a connection ended.
@@ -63,7 +60,6 @@ pub(super) async fn drive<S, B>(
     watch: Rc<Watch>,
     (service, refuse): (Rc<S>, Rc<dyn Fn(Fault) -> Bytes>),
     options: Rc<Options>,
-    phases: Phases,
 ) -> End
 where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Abort> + 'static,
@@ -106,7 +102,7 @@ where
         })
     };
     let mut http = builder(&options.limits).serve_connection(TokioIo::new(io), service);
-    let ran = run(Pin::new(&mut http), &watch, &notes, &options.limits, phases).await;
+    let ran = poll_fn(|cx| poll_run(Pin::new(&mut http), &watch, &notes, cx)).await;
     let is_owed = watch.answer_is_owed();
     let Watched { stream, inlet, .. } = http.into_parts().io.into_inner();
     if is_owed && matches!(ran, Ran::Aborted) {
@@ -172,102 +168,33 @@ impl Ran {
     }
 }
 
-async fn run<S, B>(
+fn poll_run<S, B>(
     mut http: Pin<&mut http1::Connection<TokioIo<Watched>, S>>,
-    watch: &Rc<Watch>,
+    watch: &Watch,
     notes: &Notes,
-    limits: &Limits,
-    phases: Phases,
-) -> Ran
+    cx: &mut Context<'_>,
+) -> Poll<Ran>
 where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Abort>,
     B: Body<Data = Bytes> + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    // A set of one: what is in it is asked only when it has something to tell, not for every call.
-    let mut events = FuturesUnordered::new();
-    events.push(Events::begin(Rc::clone(watch), limits, phases).next());
     loop {
-        let (event, events_after) = tokio::select! {
-            biased;
-            ended = &mut http => return match ended {
-                Ok(()) => Ran::Done,
-                Err(error) => Ran::Failed(error),
-            },
-            Some(event) = events.next() => event,
-        };
-        match event {
-            Event::Draining => notes.draining.set(true),
-            // A call in flight is finished all the same.
-            Event::Closing => http.as_mut().graceful_shutdown(),
-            Event::Aborting => return Ran::Aborted,
-            Event::AskedToLeave if watch.answer_is_owed() => {}
-            Event::AskedToLeave => return Ran::MadeRoom,
-            Event::Overdue(reason) => return Ran::Overdue(reason),
+        if let Poll::Ready(ended) = http.as_mut().poll(cx) {
+            return Poll::Ready(ended.map_or_else(Ran::Failed, |()| Ran::Done));
         }
-        events.push(events_after.next());
-    }
-}
-
-/// What may happen to a connection beside what its peer does.
-enum Event {
-    /// The process is about to end.
-    Draining,
-    /// The listener is closed, and a request that was on its way then is here.
-    Closing,
-    Aborting,
-    AskedToLeave,
-    /// The peer let a deadline pass; which.
-    Overdue(&'static str),
-}
-
-/// Tells what happens, one event after the other.
-struct Events {
-    watch: Rc<Watch>,
-    limits: Limits,
-    phases: Phases,
-    wanted: Phase,
-    look: tokio::time::Instant,
-    /// Until when a request may still be on its way.
-    grace: Option<tokio::time::Instant>,
-}
-
-impl Events {
-    fn begin(watch: Rc<Watch>, limits: &Limits, phases: Phases) -> Self {
-        let look = tokio::time::Instant::now() + Watch::period(limits);
-        Self { watch, limits: *limits, phases, wanted: Phase::Draining, look, grace: None }
-    }
-
-    async fn next(mut self) -> (Event, Self) {
-        /// For a request that is on its way when the door closes.
-        const GRACE: Duration = Duration::from_millis(100);
-        loop {
-            let grace = self.grace;
-            tokio::select! {
-                biased;
-                () = self.phases.reached(self.wanted) => match self.wanted {
-                    Phase::Starting | Phase::Serving | Phase::Draining => {
-                        self.wanted = Phase::Closing;
-                        return (Event::Draining, self);
-                    }
-                    Phase::Closing => {
-                        self.grace = Some(tokio::time::Instant::now() + GRACE);
-                        self.wanted = Phase::Aborting;
-                    }
-                    Phase::Aborting => return (Event::Aborting, self),
-                },
-                () = sleep_until(grace.unwrap_or(self.look)), if grace.is_some() => {
-                    self.grace = None;
-                    return (Event::Closing, self);
-                }
-                () = self.watch.asked_to_leave() => return (Event::AskedToLeave, self),
-                () = sleep_until(self.look) => {
-                    match self.watch.judge(Instant::now(), &self.limits) {
-                        Ok(again) => self.look = again.into(),
-                        Err(reason) => return (Event::Overdue(reason), self),
-                    }
-                }
+        match ready!(watch.poll_notice(cx)) {
+            Notice::Phase(Phase::Starting | Phase::Serving) => {}
+            Notice::Phase(Phase::Draining) => notes.draining.set(true),
+            Notice::Phase(Phase::Closing) => {
+                notes.draining.set(true);
+                // A call in flight is finished all the same.
+                http.as_mut().graceful_shutdown();
             }
+            Notice::Phase(Phase::Aborting) => return Poll::Ready(Ran::Aborted),
+            Notice::Leave if watch.answer_is_owed() => {}
+            Notice::Leave => return Poll::Ready(Ran::MadeRoom),
+            Notice::Overdue(reason) => return Poll::Ready(Ran::Overdue(reason)),
         }
     }
 }

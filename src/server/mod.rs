@@ -16,6 +16,7 @@ use hyper::body::Incoming;
 use hyper::service::Service;
 use rustls::ServerConfig;
 use tokio::task::{JoinError, JoinSet};
+use tokio::time::sleep;
 
 use crate::lifecycle::{Phase, Phases};
 use crate::telemetry::metrics::{Refused, WorkerMetrics};
@@ -114,41 +115,62 @@ where
     B: Body<Data = Bytes> + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
+    /// For a request that is on its way when the door closes.
+    const GRACE: Duration = Duration::from_millis(100);
     let service = Rc::new(service);
     let refuse: Rc<dyn Fn(Fault) -> Bytes> = Rc::new(refuse);
     let options = Rc::new(options);
     let mut connections = JoinSet::new();
     let mut drained = Drained::default();
-    let closing = phases.clone();
-    let mut crowd = Crowd::new(intake.pressed(), intake.is_first());
+    let mut crowd = Crowd::new(options.limits, intake.pressed(), intake.is_first());
     let spawn = |connections: &mut JoinSet<_>, crowd: &mut Crowd, accepted: Accepted| {
         let handshake = matches!(options.admission, Admission::Tls(_));
         let watch = Watch::new(handshake);
         crowd.join(&watch);
         let handlers = (Rc::clone(&service), Rc::clone(&refuse));
-        let (options, phases) = (Rc::clone(&options), closing.clone());
-        connections.spawn_local(connection::drive(accepted, watch, handlers, options, phases));
+        connections.spawn_local(connection::drive(accepted, watch, handlers, Rc::clone(&options)));
     };
+    let mut wanted = Phase::Draining;
     loop {
         tokio::select! {
             biased;
-            () = phases.reached(Phase::Closing) => break,
+            () = phases.reached(wanted) => match wanted {
+                Phase::Draining => {
+                    crowd.reached(Phase::Draining);
+                    wanted = Phase::Closing;
+                }
+                Phase::Starting | Phase::Serving | Phase::Closing | Phase::Aborting => break,
+            },
             Some(ended) = connections.join_next(), if !connections.is_empty() => {
                 drained.note(ended); // even here: a connection may hear of the end before we do
                 crowd.left();
             }
-            () = crowd.is_pressed() => crowd.make_room(),
+            duty = crowd.duty() => crowd.perform(duty),
             accepted = intake.next() => match accepted {
                 Some(accepted) => spawn(&mut connections, &mut crowd, accepted),
                 None => phases.reached(Phase::Closing).await,
-            }
+            },
         }
     }
     for accepted in intake.close().await {
         spawn(&mut connections, &mut crowd, accepted);
     }
-    while let Some(ended) = connections.join_next().await {
-        drained.note(ended);
+    let mut grace = std::pin::pin!(sleep(GRACE));
+    let mut reached = Phase::Draining;
+    while !connections.is_empty() {
+        tokio::select! {
+            biased;
+            Some(ended) = connections.join_next() => drained.note(ended),
+            () = phases.reached(Phase::Aborting), if reached < Phase::Aborting => {
+                reached = Phase::Aborting;
+                crowd.reached(reached);
+            }
+            () = &mut grace, if reached < Phase::Closing => {
+                reached = Phase::Closing;
+                crowd.reached(reached);
+            }
+            duty = crowd.duty() => crowd.perform(duty),
+        }
     }
     drained
 }

@@ -1,16 +1,17 @@
 //! What the deadlines of a connection, and its claim to its place, are judged by: when its peer last
 //! did what it should.
 //!
-//! No timer is set per request. The connection's one timer fires now and then and looks here.
+//! No timer is set per request, nor per connection: now and then `crowd` looks at all of them, and
+//! tells those that are concerned.
 
 use std::cell::Cell;
+use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use tokio::sync::Notify;
-
 use super::Limits;
+use crate::lifecycle::Phase;
 
 /// Younger than this, a connection without a request is one whose request is on its way.
 const ON_ITS_WAY: Duration = Duration::from_millis(100);
@@ -34,9 +35,30 @@ pub(super) struct Watch {
     reader: Cell<Option<Waker>>,
     /// How long a request may be on its way.
     patience: Duration,
-    leave: Notify,
     leaving: Cell<bool>,
     parting: Cell<bool>,
+    /// What was told and not heard yet.
+    told: Cell<Told>,
+    /// Who drives the connection.
+    driver: Cell<Option<Waker>>,
+}
+
+/// Something that the connection itself does not see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Notice {
+    /// The process has gone on to this phase.
+    Phase(Phase),
+    /// Somebody else needs the place.
+    Leave,
+    /// The peer let a deadline pass; which.
+    Overdue(&'static str),
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Told {
+    phase: Option<Phase>,
+    leave: bool,
+    overdue: Option<&'static str>,
 }
 
 /// A call is in flight until this is dropped.
@@ -75,9 +97,10 @@ impl Watch {
             write_blocked: Cell::new(None),
             reader: Cell::new(None),
             patience: if handshake { ON_ITS_WAY_BY_TLS } else { ON_ITS_WAY },
-            leave: Notify::new(),
             leaving: Cell::new(false),
             parting: Cell::new(false),
+            told: Cell::new(Told::default()),
+            driver: Cell::new(None),
         })
     }
 
@@ -126,17 +149,57 @@ impl Watch {
     /// Asks the connection to leave.
     pub(super) fn ask_to_leave(&self) {
         self.leaving.set(true);
-        self.leave.notify_one();
+        self.tell(|told| told.leave = true);
+    }
+
+    /// The process has gone on to this phase.
+    pub(super) fn reached(&self, phase: Phase) {
+        self.tell(|told| told.phase = Some(phase));
+    }
+
+    fn tell(&self, what: impl FnOnce(&mut Told)) {
+        let mut told = self.told.get();
+        what(&mut told);
+        self.told.set(told);
+        if let Some(driver) = self.driver.take() {
+            driver.wake();
+        }
+    }
+
+    /// What the connection was told and has not heard yet. Whoever asks is woken when there is more.
+    pub(super) fn poll_notice(&self, cx: &mut Context<'_>) -> Poll<Notice> {
+        let mut told = self.told.get();
+        let notice = if let Some(reason) = told.overdue.take() {
+            Notice::Overdue(reason)
+        } else if let Some(phase) = told.phase.take() {
+            Notice::Phase(phase)
+        } else if std::mem::take(&mut told.leave) {
+            self.leaving.set(false);
+            Notice::Leave
+        } else {
+            let same = self.driver.take().filter(|driver| driver.will_wake(cx.waker()));
+            self.driver.set(Some(same.unwrap_or_else(|| cx.waker().clone())));
+            return Poll::Pending;
+        };
+        self.told.set(told);
+        Poll::Ready(notice)
     }
 
     /// Waits until the connection is asked to leave.
     pub(super) async fn asked_to_leave(&self) {
-        self.leave.notified().await;
-        self.leaving.set(false);
+        while poll_fn(|cx| self.poll_notice(cx)).await != Notice::Leave {}
+    }
+
+    /// Tells the connection if a deadline has passed; when to look again.
+    pub(super) fn look(&self, now: Instant, limits: &Limits) -> Instant {
+        self.judge(now, limits).unwrap_or_else(|reason| {
+            self.tell(|told| told.overdue = Some(reason));
+            now + Self::period(limits)
+        })
     }
 
     /// Which deadline has passed, if one has; else when to look again.
-    pub(super) fn judge(&self, now: Instant, limits: &Limits) -> Result<Instant, &'static str> {
+    fn judge(&self, now: Instant, limits: &Limits) -> Result<Instant, &'static str> {
         let idle_since = self.idle_since.get();
         let (since, allowed, what) = match (self.write_blocked.get(), self.head_since.get()) {
             (Some(since), _) => (since, limits.write_progress, "the answer is not read"),
