@@ -59,7 +59,7 @@ fn record(metrics: &Arc<WorkerMetrics>) -> AccessRecord {
         Uri::from_static("/api/sms/v3/msg/send"),
         HeaderValue::from_static("id"),
         Arc::clone(metrics),
-        false,
+        None,
     )
 }
 

@@ -108,7 +108,11 @@ impl Secret {
     /// Whether this name has the secret in any case: names lose theirs on the way.
     pub fn is_in_name(&self, name: &str) -> bool {
         self.searched().is_some_and(|secret| {
-            name.len() >= secret.len() && name.as_bytes().windows(secret.len()).any(|part| part.eq_ignore_ascii_case(secret))
+            name.len() >= secret.len()
+                && name
+                    .as_bytes()
+                    .windows(secret.len())
+                    .any(|part| part.eq_ignore_ascii_case(secret))
         })
     }
 

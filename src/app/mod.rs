@@ -21,6 +21,7 @@ use crate::config::{Config, Limits, ListenAddress, UnixSocket};
 use crate::credentials::{Callers, FingerprintKey, Keyring, Store, Unusable, Watcher};
 use crate::lifecycle::{Lifecycle, Phase, Phases};
 use crate::server::{self, Admission, Intake, Listener, SocketFile};
+use crate::telemetry::access::AccessLog;
 use crate::telemetry::code::Pair;
 use crate::telemetry::log::LogGuard;
 use crate::telemetry::metrics::Metrics;
@@ -48,6 +49,7 @@ pub struct App {
     tls: Arc<ClientConfig>,
     roots: Roots,
     metrics: Arc<Metrics>,
+    access_log: Option<AccessLog>,
 }
 
 /// Where a process can be reached.
@@ -104,7 +106,7 @@ impl App {
         let admin = config.admin.address;
         let admin_listener = server::bind(admin)
             .map_err(|e| StartError::Bind("admin.address", ListenAddress::Tcp(admin), e))?;
-        let metrics = Metrics::new(config.limits.workers, log.dropped_lines());
+        let metrics = Metrics::new(config.limits.workers, log.sink());
         Ok(Self {
             config,
             runtime,
@@ -116,6 +118,7 @@ impl App {
             tls,
             roots,
             metrics,
+            access_log: log.access(),
         })
     }
 
@@ -150,6 +153,7 @@ impl App {
             tls,
             roots,
             metrics,
+            access_log,
         } = self;
         let ended = LocalSet::new().block_on(&runtime, async move {
             let mut signals = Signals::new()?;
@@ -171,6 +175,7 @@ impl App {
                 recent: &recent,
                 admission: admission(&config.listen.address, &callers),
                 callers: callers.tokens(),
+                access_log,
             };
             let (mut workers, pulses) = worker::start(&shared, listener, &metrics, &phases)?;
             let admin = Arc::new(Admin {

@@ -16,6 +16,7 @@ use crate::credentials::{CallerTokens, Keyring};
 use crate::lifecycle::{Heart, Phases, Pulse, heart};
 use crate::proxy::{Parts, Places, Proxy};
 use crate::server::{self, Admission, Drained, Intake, Listener, Peer};
+use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::{Metrics, WorkerMetrics};
 use crate::telemetry::recent::RecentErrors;
 use crate::upstream::Client;
@@ -31,6 +32,7 @@ pub(super) struct Shared<'a> {
     pub(super) recent: &'a Arc<RecentErrors>,
     pub(super) admission: Admission,
     pub(super) callers: Option<CallerTokens>,
+    pub(super) access_log: Option<AccessLog>,
 }
 
 /// Starts all of them.
@@ -63,6 +65,7 @@ pub(super) fn start(
             recent: Arc::clone(shared.recent),
             admission: shared.admission.clone(),
             callers: shared.callers.clone(),
+            access_log: shared.access_log.clone(),
             metrics: Arc::clone(metrics),
             heart,
             phases: phases.clone(),
@@ -95,6 +98,7 @@ struct Worker {
     recent: Arc<RecentErrors>,
     admission: Admission,
     callers: Option<CallerTokens>,
+    access_log: Option<AccessLog>,
     metrics: Arc<WorkerMetrics>,
     heart: Heart,
     phases: Phases,
@@ -126,7 +130,7 @@ impl Worker {
                 forward_request_id: self.config.upstream.forward_request_id,
                 metrics: Arc::clone(&self.metrics),
                 recent: self.recent,
-                log_access: self.config.log.access,
+                access_log: self.access_log,
             }));
             let refusing = Rc::clone(&proxy);
             let refuse = move |fault| refusing.refuse(fault);

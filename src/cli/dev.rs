@@ -85,7 +85,10 @@ fn mount_pair(directory: &Path, sandbox: &Sandbox) -> io::Result<()> {
 }
 
 fn serve(config: Config, stage: &Stage) -> u8 {
-    let log = log::start(config.log);
+    let log = match log::start(config.log) {
+        Ok(log) => log,
+        Err(error) => return failed(&error),
+    };
     let app = match App::bind(config, &log) {
         Ok(app) => app,
         Err(error) => return failed(&error),

@@ -75,7 +75,10 @@ fn run(arguments: &SettingsArgs) -> u8 {
         Ok(loaded) => loaded,
         Err(problems) => return settings::report(&problems),
     };
-    let log = log::start(config.log);
+    let log = match log::start(config.log) {
+        Ok(log) => log,
+        Err(error) => return failed(&error),
+    };
     for warning in warnings {
         tracing::warn!("{warning}");
     }

@@ -179,8 +179,8 @@ mod tests {
     use std::convert::Infallible;
 
     use bytes::Bytes;
-    use http::Request;
     use futures_util::stream;
+    use http::Request;
     use http_body::Frame;
     use http_body_util::{Empty, Full, StreamBody};
 

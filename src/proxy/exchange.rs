@@ -111,9 +111,7 @@ impl Exchange {
         let spare = Some(spare).filter(|spare| replay && spare.is_there());
         self.look_for_newer(&first, path).await;
         let other = match &spare {
-            Some(spare) => {
-                self.other_than(&first, waited, path, &mut answer, spare).await?
-            }
+            Some(spare) => self.other_than(&first, waited, path, &mut answer, spare).await?,
             None => None,
         };
         let Some(((credentials, with), body)) = other.zip(spare.and_then(Spare::begin_again))

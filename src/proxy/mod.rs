@@ -16,7 +16,7 @@ use hyper::body::Incoming;
 use crate::config::{Guard, Limits, Policy, Refusal};
 use crate::credentials::{CallerTokens, Keyring};
 use crate::server::{Abort, Fault};
-use crate::telemetry::access::AccessRecord;
+use crate::telemetry::access::{AccessLog, AccessRecord};
 use crate::telemetry::code::{Code, Outcome};
 use crate::telemetry::metrics::WorkerMetrics;
 use crate::telemetry::recent::RecentErrors;
@@ -68,7 +68,7 @@ pub struct Proxy {
     request_ids: RequestIds,
     metrics: Arc<WorkerMetrics>,
     recent: Arc<RecentErrors>,
-    log_access: bool,
+    access_log: Option<AccessLog>,
 }
 
 /// What a [`Proxy`] is made of.
@@ -96,8 +96,8 @@ pub struct Parts {
     pub metrics: Arc<WorkerMetrics>,
     /// Where errors are remembered for the status.
     pub recent: Arc<RecentErrors>,
-    /// Whether every call leaves a record in the log.
-    pub log_access: bool,
+    /// Where calls leave their records, if they leave any.
+    pub access_log: Option<AccessLog>,
 }
 
 impl Proxy {
@@ -115,7 +115,7 @@ impl Proxy {
             forward_request_id,
             metrics,
             recent,
-            log_access,
+            access_log,
         } = parts;
         let exchange = Exchange {
             keyring,
@@ -135,7 +135,7 @@ impl Proxy {
             request_ids: RequestIds::new(),
             metrics,
             recent,
-            log_access,
+            access_log,
         }
     }
 
@@ -149,7 +149,7 @@ impl Proxy {
             request.uri().clone(),
             self.request_ids.take_or_make(request.headers()),
             Arc::clone(&self.metrics),
-            self.log_access,
+            self.access_log.clone(),
         );
         Ok(match self.forward(request, &mut record).await {
             Ok(answer) => respond::pass(answer, record),

@@ -185,9 +185,9 @@ fn is(class: u8, byte: u8) -> bool {
 /// Whether there is anything but visible characters, spaces and tabs, and bytes beyond ASCII
 /// (RFC 9110, section 5.5). Looks at all of them, because that is done many at a time.
 fn has_control(bytes: &[u8]) -> bool {
-    bytes.iter().fold(false, |found, byte| {
-        found | ((*byte < b' ') & (*byte != b'\t')) | (*byte == 0x7f)
-    })
+    bytes
+        .iter()
+        .fold(false, |found, byte| found | ((*byte < b' ') & (*byte != b'\t')) | (*byte == 0x7f))
 }
 
 fn are(class: u8, bytes: &[u8]) -> bool {

@@ -1,15 +1,32 @@
 //! One record a call: the fields that may be seen, and no others.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use http::{Method, StatusCode, Uri};
 
 use super::code::{Code, Outcome, Pair, Repeat, Sent};
+use super::line::Line;
 use super::metrics::WorkerMetrics;
+use super::sink::Sink;
+use crate::config::LogFormat;
 
 /// A path longer than this is cut in the record, in characters.
 const PATH_SHOWN: usize = 256;
+
+/// Where records are written.
+#[derive(Debug, Clone)]
+pub struct AccessLog {
+    sink: Arc<Sink>,
+    format: LogFormat,
+}
+
+impl AccessLog {
+    /// Records of this form, among the lines of that sink.
+    pub fn new(sink: Arc<Sink>, format: LogFormat) -> Self {
+        Self { sink, format }
+    }
+}
 
 /// What is known of one call; written and counted once, when it is dropped.
 ///
@@ -39,7 +56,7 @@ pub struct AccessRecord {
     target: Uri,
     started: Instant,
     metrics: Arc<WorkerMetrics>,
-    logged: bool,
+    log: Option<AccessLog>,
 }
 
 impl AccessRecord {
@@ -49,7 +66,7 @@ impl AccessRecord {
         target: Uri,
         request_id: http::HeaderValue,
         metrics: Arc<WorkerMetrics>,
-        logged: bool,
+        log: Option<AccessLog>,
     ) -> Self {
         metrics.call_started();
         Self {
@@ -67,7 +84,7 @@ impl AccessRecord {
             target,
             started: Instant::now(),
             metrics,
-            logged,
+            log,
         }
     }
 }
@@ -86,32 +103,50 @@ impl Drop for AccessRecord {
         if let Some(code) = self.observed {
             self.metrics.observed(code);
         }
-        if !self.logged {
-            return;
+        if let Some(AccessLog { sink, format }) = &self.log {
+            let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+            sink.add_later(self.line(*format, SystemTime::now(), micros).end());
         }
-        tracing::info!(
-            target: "access",
-            request_id = self.request_id.to_str().unwrap_or_default(),
-            method = self.method.as_str(),
-            path = shown_path(&self.target),
-            status = self.status.map(|status| status.as_u16()),
-            outcome = self.outcome.as_str(),
-            code = self.code.map(Code::as_str),
-            would_refuse = self.observed.map(Code::as_str),
-            sent = self.sent.as_str(),
-            pair = self.pair.map(|(pair, _)| pair.as_str()),
-            generation = self.pair.map(|(_, generation)| generation),
-            refused = self.refused.then_some(true),
-            repeated_with = self.repeat.map(Repeat::as_str),
-            response_bytes = self.response_bytes,
-            duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
-            "call"
-        );
+    }
+}
+
+impl AccessRecord {
+    fn line(&self, format: LogFormat, now: SystemTime, micros: u64) -> Line {
+        let mut line = Line::begin(format, now, "access", "call");
+        line.text("request_id", self.request_id.to_str().unwrap_or_default());
+        line.word("method", self.method.as_str());
+        line.text("path", shown_path(&self.target));
+        if let Some(status) = self.status {
+            line.number("status", status.as_u16().into());
+        }
+        line.word("outcome", self.outcome.as_str());
+        for (name, code) in [("code", self.code), ("would_refuse", self.observed)] {
+            if let Some(code) = code {
+                line.word(name, code.as_str());
+            }
+        }
+        line.word("sent", self.sent.as_str());
+        if let Some((pair, generation)) = self.pair {
+            line.word("pair", pair.as_str());
+            line.number("generation", generation);
+        }
+        if self.refused {
+            line.truth("refused");
+        }
+        if let Some(repeat) = self.repeat {
+            line.word("repeated_with", repeat.as_str());
+        }
+        line.number("response_bytes", self.response_bytes);
+        line.number("duration_us", micros);
+        line
     }
 }
 
 /// The path without its query, cut to a bounded length.
 fn shown_path(target: &Uri) -> &str {
     let path = target.path();
+    if path.len() <= PATH_SHOWN {
+        return path;
+    }
     path.char_indices().nth(PATH_SHOWN).and_then(|(end, _)| path.get(..end)).unwrap_or(path)
 }

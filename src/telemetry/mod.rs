@@ -5,6 +5,8 @@
 
 pub mod access;
 pub mod code;
+mod line;
 pub mod log;
 pub mod metrics;
 pub mod recent;
+pub mod sink;

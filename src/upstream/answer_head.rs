@@ -121,8 +121,11 @@ impl HeadReader {
         lines: &mut [MaybeUninit<httparse::Header<'h>>],
     ) -> Result<Option<AnswerHead>, HeadFault> {
         let mut answer = httparse::Response::new(&mut []);
-        let read = httparse::ParserConfig::default()
-            .parse_response_with_uninit_headers(&mut answer, head, lines);
+        let read = httparse::ParserConfig::default().parse_response_with_uninit_headers(
+            &mut answer,
+            head,
+            lines,
+        );
         match read {
             Ok(httparse::Status::Complete(length)) if length == head.len() => {}
             Ok(_) => return Err(HeadFault::Invalid("its head ends where it should not")),

@@ -134,7 +134,11 @@ impl Connection {
         }
         let slices = slices.get(..pieces.len()).unwrap_or(&slices);
         let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, slices))?;
-        if written == 0 { Poll::Ready(Err(io::ErrorKind::WriteZero.into())) } else { Poll::Ready(Ok(written)) }
+        if written == 0 {
+            Poll::Ready(Err(io::ErrorKind::WriteZero.into()))
+        } else {
+            Poll::Ready(Ok(written))
+        }
     }
 
     fn poll_flush(
@@ -162,8 +166,14 @@ impl Outgoing {
             RequestBody::Stream(_) => (Bytes::new(), false),
         };
         let whole = Some((head, whole));
-        let mut request =
-            Self { pieces: VecDeque::with_capacity(4), body, framing, ended, whole, unflushed: false };
+        let mut request = Self {
+            pieces: VecDeque::with_capacity(4),
+            body,
+            framing,
+            ended,
+            whole,
+            unflushed: false,
+        };
         request.begin();
         request
     }

@@ -104,8 +104,7 @@ impl Client {
             };
             *sent = Sent::Maybe;
             let reader = HeadReader::new(self.head_size, self.header_count, to_head);
-            let exchange =
-                Exchange::new(&mut connection, &mut request, reader, &self.deadlines);
+            let exchange = Exchange::new(&mut connection, &mut request, reader, &self.deadlines);
             match exchange.run().await {
                 Ok((head, written)) => {
                     let rest = (!written).then_some(request);

@@ -24,10 +24,7 @@ impl Collector for Metrics {
                 None,
                 MetricType::Counter,
             )?
-            .encode_counter::<NoLabelSet, u64, f64>(
-                &(self.dropped_lines.dropped_lines() as u64),
-                None,
-            )?;
+            .encode_counter::<NoLabelSet, u64, f64>(&self.log.dropped(), None)?;
         encoder
             .encode_descriptor("build", "The version that runs", None, MetricType::Info)?
             .encode_info(&[("version", env!("CARGO_PKG_VERSION"))])

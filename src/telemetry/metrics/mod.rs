@@ -12,6 +12,7 @@ use http::StatusCode;
 use prometheus_client::registry::Registry;
 
 use super::code::{Code, EchoPlace, Held, Outcome, Pair, Repeat, Unread};
+use super::sink::Sink;
 
 pub use credentials::{CredentialMetrics, Reload};
 
@@ -32,7 +33,7 @@ const STATUS_CLASSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];
 pub struct Metrics {
     workers: Vec<Arc<WorkerMetrics>>,
     credentials: [CredentialMetrics; Pair::ALL.len()],
-    dropped_lines: tracing_appender::non_blocking::ErrorCounter,
+    log: Arc<Sink>,
 }
 
 /// What one worker counts.
@@ -113,14 +114,11 @@ impl Refused {
 
 impl Metrics {
     /// Metrics for this many workers.
-    pub fn new(
-        workers: usize,
-        dropped_lines: tracing_appender::non_blocking::ErrorCounter,
-    ) -> Arc<Self> {
+    pub fn new(workers: usize, log: Arc<Sink>) -> Arc<Self> {
         Arc::new(Self {
             workers: (0..workers).map(|_| Arc::default()).collect(),
             credentials: Default::default(),
-            dropped_lines,
+            log,
         })
     }
 
