@@ -53,7 +53,7 @@ fn credentials() -> Credentials {
     }
 }
 
-fn record(metrics: &Arc<WorkerMetrics>) -> AccessRecord {
+fn record(metrics: &Arc<WorkerMetrics>) -> Box<AccessRecord> {
     AccessRecord::start(
         Method::POST,
         Uri::from_static("/api/sms/v3/msg/send"),

@@ -4,14 +4,14 @@
 //! who wants it, and whether it may. What policy forbids, and nothing else, is only noted where the
 //! policy is to observe.
 
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::uri::{PathAndQuery, Scheme};
 use http::{Method, Version};
 use http_body::Body;
 
 use super::content_type::{self, Content, Refused};
-use super::one::{One, one};
+use super::one::One;
 use super::reject::Reject;
 use super::target;
 use crate::config::{Limits, Mode, Policy};
@@ -36,20 +36,21 @@ pub fn admit(head: Parts, body: &impl Body, policy: &Policy) -> Result<Admitted,
     if ["CONNECT", "TRACE"].iter().any(|never| method.as_str().eq_ignore_ascii_case(never)) {
         return Err(Reject::Method);
     }
+    let judged = Judged::among(&headers);
     let target = match (uri.authority(), uri.path_and_query()) {
         (Some(authority), Some(target)) if uri.scheme().is_some() => {
             // RFC 9112, section 3.2.2: the absolute form beats `Host`, and is reduced.
             if uri.scheme() != Some(&Scheme::HTTP) && uri.scheme() != Some(&Scheme::HTTPS) {
                 return Err(Reject::Target("its scheme is neither http nor https"));
             }
-            only_host(&headers, version)?;
+            judged.only_host(version)?;
             allowed(authority.as_str(), policy)?;
             // Read anew: behind `http://localhost#x` the path is empty and would be sent so, though
             // it looks like `/` until then.
             target.as_str().parse().map_err(|_| Reject::Target("it is not a path"))?
         }
         (None, Some(target)) => {
-            if let Some(host) = only_host(&headers, version)? {
+            if let Some(host) = judged.only_host(version)? {
                 let host = host.to_str().map_err(|_| Reject::HostInvalid("it is not ASCII"))?;
                 allowed(host, policy)?;
             }
@@ -58,10 +59,9 @@ pub fn admit(head: Parts, body: &impl Body, policy: &Policy) -> Result<Admitted,
         (_, _) => return Err(Reject::Target("it is not a path")),
     };
     target::check(&target).map_err(Reject::Target)?;
-    check_browser(&headers)?;
-    framing(&headers, body)?;
-    check_upgrade(&headers)?;
-    check_expectation(&headers)?;
+    judged.check_browser()?;
+    judged.check_framing(body.size_hint().exact())?;
+    judged.check_wishes()?;
     let mut observed = None;
     let mut forbid = |reject| match policy.mode {
         Mode::Enforce => Err(reject),
@@ -94,22 +94,103 @@ impl Admitted {
     }
 }
 
+/// The headers that are judged here, found in one walk through the head.
+#[derive(Default)]
+struct Judged<'h> {
+    host: One<'h>,
+    coding: One<'h>,
+    length: One<'h>,
+    /// Whether an upgrade is wished for that cannot be granted.
+    upgrade: bool,
+    /// Whether something is expected that cannot be met.
+    expectation: bool,
+    /// What a browser marked.
+    browser: Option<&'static str>,
+}
+
+impl<'h> Judged<'h> {
+    fn among(headers: &'h HeaderMap) -> Self {
+        let mut judged = Self::default();
+        for (name, value) in headers {
+            if *name == header::HOST {
+                judged.host.add(value);
+            } else if *name == header::CONTENT_LENGTH {
+                judged.length.add(value);
+            } else if *name == header::TRANSFER_ENCODING {
+                judged.coding.add(value);
+            } else if *name == header::UPGRADE {
+                // Java's client offers h2c with every request; the offer is declined in silence, by
+                // leaving it out (RFC 9110, section 7.8).
+                judged.upgrade |= !value.as_bytes().eq_ignore_ascii_case(b"h2c");
+            } else if *name == header::EXPECT {
+                judged.expectation |= !value.as_bytes().eq_ignore_ascii_case(b"100-continue");
+            } else {
+                judged.browser = judged.browser.or(mark(name));
+            }
+        }
+        judged
+    }
+
+    fn check_browser(&self) -> Result<(), Reject> {
+        self.browser.map_or(Ok(()), |mark| Err(Reject::Browser(mark)))
+    }
+
+    /// Exactly one `Host` (RFC 9112, section 3.2). HTTP/1.0 may leave it out.
+    fn only_host(&self, version: Version) -> Result<Option<&'h HeaderValue>, Reject> {
+        match self.host {
+            One::None if version == Version::HTTP_10 => Ok(None),
+            One::None => Err(Reject::HostInvalid("it is missing")),
+            One::Several => Err(Reject::HostInvalid("there are several")),
+            One::Value(value) => Ok(Some(value)),
+        }
+    }
+
+    /// `server` has refused what is ambiguous on the wire, before hyper settled it. What leaves is
+    /// framed by what hyper made of it, which is this length, so it is asked here whether the head
+    /// agrees.
+    fn check_framing(&self, length: Option<u64>) -> Result<(), Reject> {
+        let chunked = match self.coding {
+            One::None => false,
+            One::Value(value) if value.as_bytes().eq_ignore_ascii_case(b"chunked") => true,
+            One::Value(_) => {
+                return Err(Reject::Framing("Transfer-Encoding is something else than `chunked`"));
+            }
+            One::Several => {
+                return Err(Reject::Framing("there are several Transfer-Encoding lines"));
+            }
+        };
+        match (chunked, &self.length, length) {
+            (true, One::None, None) => Ok(()),
+            (true, _, _) => {
+                Err(Reject::Framing("there are both Transfer-Encoding and Content-Length"))
+            }
+            (false, One::None | One::Value(_), Some(_)) => Ok(()),
+            (false, One::Several, _) => {
+                Err(Reject::Framing("there are several Content-Length lines"))
+            }
+            (false, _, None) => Err(Reject::Framing("the length of the body is not told")),
+        }
+    }
+
+    /// Wishes that cannot be granted.
+    fn check_wishes(&self) -> Result<(), Reject> {
+        match (self.upgrade, self.expectation) {
+            (true, _) => Err(Reject::Upgrade),
+            (false, true) => Err(Reject::Expectation),
+            (false, false) => Ok(()),
+        }
+    }
+}
+
 /// Browsers mark what a page makes them send; no server-side client does. A page could otherwise
 /// spend money through whoever looks at it on this machine. `Sec-Fetch-Mode` alone is no such mark:
 /// Node's own fetch sends it.
-fn check_browser(headers: &HeaderMap) -> Result<(), Reject> {
-    const MARKS: [&str; 3] = ["origin", "sec-fetch-site", "sec-fetch-dest"];
-    let marks = headers.keys().find_map(|name| MARKS.into_iter().find(|mark| name == mark));
-    marks.map_or(Ok(()), |mark| Err(Reject::Browser(mark)))
-}
-
-/// Exactly one `Host` (RFC 9112, section 3.2). HTTP/1.0 may leave it out.
-fn only_host(headers: &HeaderMap, version: Version) -> Result<Option<&HeaderValue>, Reject> {
-    match one(headers, &header::HOST) {
-        One::None if version == Version::HTTP_10 => Ok(None),
-        One::None => Err(Reject::HostInvalid("it is missing")),
-        One::Several => Err(Reject::HostInvalid("there are several")),
-        One::Value(value) => Ok(Some(value)),
+fn mark(name: &HeaderName) -> Option<&'static str> {
+    match name.as_str() {
+        "origin" => Some("origin"),
+        "sec-fetch-site" => Some("sec-fetch-site"),
+        "sec-fetch-dest" => Some("sec-fetch-dest"),
+        _ => None,
     }
 }
 
@@ -133,56 +214,11 @@ fn allowed(authority: &str, policy: &Policy) -> Result<(), Reject> {
     }
 }
 
-/// `server` has refused what is ambiguous on the wire, before hyper settled it. What leaves is
-/// framed by what hyper made of it, so it is asked here whether the two agree.
-fn framing(headers: &HeaderMap, body: &impl Body) -> Result<(), Reject> {
-    let chunked = match one(headers, &header::TRANSFER_ENCODING) {
-        One::None => false,
-        One::Value(value) if value.as_bytes().eq_ignore_ascii_case(b"chunked") => true,
-        One::Value(_) => {
-            return Err(Reject::Framing("Transfer-Encoding is something else than `chunked`"));
-        }
-        One::Several => return Err(Reject::Framing("there are several Transfer-Encoding lines")),
-    };
-    match (chunked, one(headers, &header::CONTENT_LENGTH), body.size_hint().exact()) {
-        (true, One::None, None) => Ok(()),
-        (true, One::None, Some(_)) => Err(Reject::Framing("the length of the body is told twice")),
-        (true, _, _) => Err(Reject::Framing("there are both Transfer-Encoding and Content-Length")),
-        (false, One::None | One::Value(_), Some(_)) => Ok(()),
-        (false, One::Several, _) => Err(Reject::Framing("there are several Content-Length lines")),
-        (false, _, None) => Err(Reject::Framing("the length of the body is not told")),
-    }
-}
-
-/// Java's client offers h2c with every request; the offer is declined in silence, by leaving it
-/// out (RFC 9110, section 7.8). Anything else is a wish that cannot be granted.
-fn check_upgrade(headers: &HeaderMap) -> Result<(), Reject> {
-    let mut offers = headers.get_all(header::UPGRADE).iter();
-    if offers.all(|offer| offer.as_bytes().eq_ignore_ascii_case(b"h2c")) {
-        Ok(())
-    } else {
-        Err(Reject::Upgrade)
-    }
-}
-
-fn check_expectation(headers: &HeaderMap) -> Result<(), Reject> {
-    let mut expectations = headers.get_all(header::EXPECT).iter();
-    if expectations.all(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
-        Ok(())
-    } else {
-        Err(Reject::Expectation)
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::convert::Infallible;
-
     use bytes::Bytes;
-    use futures_util::stream;
     use http::Request;
-    use http_body::Frame;
-    use http_body_util::{Empty, Full, StreamBody};
+    use http_body_util::Empty;
 
     use super::*;
     use crate::config::{Config, Raw};
@@ -270,13 +306,7 @@ mod tests {
                 request = request.header(*name, *value);
             }
             let (head, ()) = request.body(()).unwrap().into_parts();
-            let judged = match length {
-                Some(2) => framing(&head.headers, &Full::new(Bytes::from_static(b"{}"))),
-                Some(_) | None => {
-                    let chunks = stream::empty::<Result<Frame<Bytes>, Infallible>>();
-                    framing(&head.headers, &StreamBody::new(chunks))
-                }
-            };
+            let judged = Judged::among(&head.headers).check_framing(length);
             judged.map_err(|reject| reject.code())
         };
         assert_eq!(judge(&[("content-length", "2")], Some(2)), Ok(()));

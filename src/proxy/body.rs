@@ -60,7 +60,7 @@ async fn whole(mut incoming: Incoming) -> Result<Bytes, hyper::Error> {
 /// The body of an answer to the caller; holds the call's record until it is over.
 pub struct AnswerBody {
     content: AnswerContent,
-    record: AccessRecord,
+    record: Box<AccessRecord>,
 }
 
 enum AnswerContent {
@@ -71,14 +71,14 @@ enum AnswerContent {
 }
 
 impl AnswerBody {
-    pub(super) fn passed(body: SearchedBody, mut record: AccessRecord) -> Self {
+    pub(super) fn passed(body: SearchedBody, mut record: Box<AccessRecord>) -> Self {
         if body.is_end_stream() {
             record.outcome = Outcome::Answered;
         }
         Self { content: AnswerContent::Passed(body), record }
     }
 
-    pub(super) fn own(body: Bytes, record: AccessRecord) -> Self {
+    pub(super) fn own(body: Bytes, record: Box<AccessRecord>) -> Self {
         Self { content: AnswerContent::Own(Full::new(body)), record }
     }
 }

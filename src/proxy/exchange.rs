@@ -70,7 +70,7 @@ impl Exchange {
         let (chosen, waited) = match (self.keyring.choose(path), &self.held) {
             (Err(Unavailable::Refused { .. }), Some(places)) => {
                 let news = async { Ok(self.keyring.wait_until_available(path).await) };
-                let came = places.wait(bytes, &self.metrics, news).await;
+                let came = Box::pin(places.wait(bytes, &self.metrics, news)).await;
                 (came.map_or_else(|| self.keyring.choose(path), Ok), true)
             }
             (chosen, _) => (chosen, false),
@@ -109,9 +109,12 @@ impl Exchange {
         };
         record.refused = true;
         let spare = Some(spare).filter(|spare| replay && spare.is_there());
-        self.look_for_newer(&first, path).await;
+        // In boxes, what is rare: every call in flight would have room for it otherwise.
+        Box::pin(self.look_for_newer(&first, path)).await;
         let other = match &spare {
-            Some(spare) => self.other_than(&first, waited, path, &mut answer, spare).await?,
+            Some(spare) => {
+                Box::pin(self.other_than(&first, waited, path, &mut answer, spare)).await?
+            }
             None => None,
         };
         let Some(((credentials, with), body)) = other.zip(spare.and_then(Spare::begin_again))
@@ -123,7 +126,7 @@ impl Exchange {
         drop(answer);
         record.repeat = Some(with);
         self.metrics.refusal_repeated(with);
-        self.once_more(&stripped, credentials, body, record).await
+        Box::pin(self.once_more(&stripped, credentials, body, record)).await
     }
 
     async fn once_more(

@@ -3,10 +3,22 @@
 use http::header::{HeaderMap, HeaderName};
 
 /// What a head has of such a header.
+#[derive(Default)]
 pub(super) enum One<'h> {
+    #[default]
     None,
     Value(&'h http::HeaderValue),
     Several,
+}
+
+impl<'h> One<'h> {
+    /// Takes in one more value.
+    pub(super) fn add(&mut self, value: &'h http::HeaderValue) {
+        *self = match self {
+            Self::None => Self::Value(value),
+            Self::Value(_) | Self::Several => Self::Several,
+        };
+    }
 }
 
 /// The only value of a header, if it has only one.

@@ -20,7 +20,7 @@ const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 /// Passes InnoPaaS's answer on: status and body untouched, headers but for those of the hop.
 pub(super) fn pass(
     answer: Response<SearchedBody>,
-    mut record: AccessRecord,
+    mut record: Box<AccessRecord>,
 ) -> Response<AnswerBody> {
     let (mut head, body) = answer.into_parts();
     strip_answer(&mut head.headers);
@@ -35,7 +35,7 @@ pub(super) fn pass(
 }
 
 /// Tells what is wrong, whose fault it is, whether something was sent, and what to do.
-pub(super) fn refuse(reject: &Reject, mut record: AccessRecord) -> Response<AnswerBody> {
+pub(super) fn refuse(reject: &Reject, mut record: Box<AccessRecord>) -> Response<AnswerBody> {
     let mut response = problem(reject, &record.request_id);
     record.status = Some(response.status());
     record.outcome = reject.outcome();

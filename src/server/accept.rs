@@ -25,6 +25,8 @@ pub fn bind(address: SocketAddr) -> io::Result<net::TcpListener> {
     let domain = Domain::for_address(address);
     let socket = socket2::Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?; // a restart must not wait for old connections to time out
+    // Answers are written whole; waiting for more would only delay them. Connections inherit it.
+    socket.set_tcp_nodelay(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;

@@ -79,7 +79,6 @@ where
     let Some(stream) = secured else {
         return End::Complete;
     };
-    stream.set_nodelay();
     watch.secured();
     let io = Watched { stream, watch: Rc::clone(&watch), inlet: Inlet::new(&options.limits) };
     let notes = Rc::new(Notes::default());

@@ -82,6 +82,9 @@ fn check_target(target: &[u8]) -> Result<(), Fault> {
     if target.len() > TARGET {
         return Err(Fault::TargetTooLong);
     }
+    if target.starts_with(b"/") && are(PATH, target) {
+        return Ok(()); // no query, and nothing to ask about
+    }
     if target.contains(&b'#') {
         return Err(Fault::Target("it holds a fragment"));
     }
@@ -185,9 +188,8 @@ fn is(class: u8, byte: u8) -> bool {
 /// Whether there is anything but visible characters, spaces and tabs, and bytes beyond ASCII
 /// (RFC 9110, section 5.5). Looks at all of them, because that is done many at a time.
 fn has_control(bytes: &[u8]) -> bool {
-    bytes
-        .iter()
-        .fold(false, |found, byte| found | ((*byte < b' ') & (*byte != b'\t')) | (*byte == 0x7f))
+    let is_one = |byte: u8| u8::from((byte < b' ') & (byte != b'\t') | (byte == 0x7f));
+    bytes.iter().fold(0, |found, byte| found | is_one(*byte)) != 0
 }
 
 fn are(class: u8, bytes: &[u8]) -> bool {

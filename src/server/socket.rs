@@ -105,14 +105,6 @@ impl Socket {
         }
     }
 
-    /// A Unix socket never waits for more.
-    pub(super) fn set_nodelay(&self) {
-        match self {
-            Self::Tcp(stream) => drop(stream.set_nodelay(true)),
-            Self::Unix(_) => {}
-        }
-    }
-
     /// A Unix socket has no reset. Its peer finds that an answer broke off by the answer's own
     /// framing, unless it is HTTP/1.0 and the answer ends with the connection.
     pub(super) fn reset_on_close(&self) {

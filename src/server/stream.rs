@@ -34,7 +34,8 @@ pub(super) async fn secure(socket: Socket, options: &Options) -> Option<Stream> 
             tracing::debug!(uid, "refused a user that listen.allowed_uids does not name");
             None
         }
-        Admission::Tls(current) => handshake(current.load_full(), socket, options).await,
+        // Large, and a plain connection would have room for it otherwise.
+        Admission::Tls(current) => Box::pin(handshake(current.load_full(), socket, options)).await,
     }
 }
 
@@ -56,14 +57,14 @@ async fn handshake(config: Arc<ServerConfig>, socket: Socket, options: &Options)
 }
 
 impl Stream {
-    /// Answers are written whole; waiting for more would only delay them.
-    pub(super) fn set_nodelay(&self) {
-        self.socket().set_nodelay();
-    }
-
     /// Ends with a reset when it is closed, so that a peer cannot take the end for an orderly one.
     pub(super) fn reset_on_close(&self) {
         self.socket().reset_on_close();
+    }
+
+    /// Whether to close it says all that there is to say at the end; TLS has words of its own.
+    pub(super) fn ends_when_closed(&self) -> bool {
+        matches!(self, Self::Plain(_))
     }
 
     fn socket(&self) -> &Socket {

@@ -69,7 +69,10 @@ impl AsyncWrite for Watched {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        let result = match join_small(bufs, &mut [0; SMALL]) {
+            Some(small) => Pin::new(&mut self.stream).poll_write(cx, small),
+            None => Pin::new(&mut self.stream).poll_write_vectored(cx, bufs),
+        };
         self.watch.wrote(&result);
         result
     }
@@ -88,8 +91,24 @@ impl AsyncWrite for Watched {
         if self.inlet.refused().is_some() {
             return Poll::Ready(Ok(())); // the refusal is still to be written
         }
+        if self.stream.ends_when_closed() {
+            return Poll::Ready(Ok(())); // which is next
+        }
         let result = Pin::new(&mut self.stream).poll_shutdown(cx);
         self.watch.wrote(&result);
         result
     }
+}
+
+/// What is smaller than this is put together: the kernel takes one slice faster than several, and TLS
+/// makes one record of it. In bytes.
+const SMALL: usize = 1024;
+
+fn join_small<'b>(bufs: &[io::IoSlice<'_>], into: &'b mut [u8; SMALL]) -> Option<&'b [u8]> {
+    let mut filled = 0;
+    for buf in bufs {
+        into.get_mut(filled..filled + buf.len())?.copy_from_slice(buf);
+        filled += buf.len();
+    }
+    into.get(..filled)
 }

@@ -60,16 +60,16 @@ pub struct AccessRecord {
 }
 
 impl AccessRecord {
-    /// A call begins.
+    /// A call begins. In a box, because it goes from hand to hand with the call.
     pub fn start(
         method: Method,
         target: Uri,
         request_id: http::HeaderValue,
         metrics: Arc<WorkerMetrics>,
         log: Option<AccessLog>,
-    ) -> Self {
+    ) -> Box<Self> {
         metrics.call_started();
-        Self {
+        Box::new(Self {
             request_id,
             outcome: Outcome::ClientGone,
             status: None,
@@ -85,7 +85,7 @@ impl AccessRecord {
             started: Instant::now(),
             metrics,
             log,
-        }
+        })
     }
 }
 

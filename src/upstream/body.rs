@@ -28,7 +28,7 @@ pub struct ResponseBody {
 struct Source {
     connection: Box<Connection>,
     /// What is still to be written; the upstream may wait for it, or not.
-    request: Option<Outgoing>,
+    request: Option<Box<Outgoing>>,
     /// Whether it can carry another call.
     keeps_open: bool,
     client: Weak<Client>,
@@ -54,7 +54,7 @@ impl ResponseBody {
     pub(super) fn new(
         decoder: Decoder,
         connection: Box<Connection>,
-        request: Option<Outgoing>,
+        request: Option<Box<Outgoing>>,
         keeps_open: bool,
         (client, deadline): (&Rc<Client>, Duration),
     ) -> Self {

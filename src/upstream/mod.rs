@@ -100,14 +100,14 @@ impl Client {
             let from_pool = pooled.is_some();
             let mut connection = match pooled {
                 Some(connection) => connection,
-                None => self.connect().await?,
+                None => Box::pin(self.connect()).await?, // rare, and large
             };
             *sent = Sent::Maybe;
             let reader = HeadReader::new(self.head_size, self.header_count, to_head);
             let exchange = Exchange::new(&mut connection, &mut request, reader, &self.deadlines);
             match exchange.run().await {
                 Ok((head, written)) => {
-                    let rest = (!written).then_some(request);
+                    let rest = (!written).then(|| Box::new(request));
                     return Ok(self.answer(head, connection, rest));
                 }
                 // Closed by the upstream while it was unused: not one byte left.
@@ -129,7 +129,7 @@ impl Client {
         self: &Rc<Self>,
         head: AnswerHead,
         connection: Box<Connection>,
-        rest: Option<Outgoing>,
+        rest: Option<Box<Outgoing>>,
     ) -> Response<ResponseBody> {
         let AnswerHead { status, headers, body, keeps_open } = head;
         let deadline = self.deadlines.body_progress;

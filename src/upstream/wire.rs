@@ -82,7 +82,11 @@ impl AsyncWrite for Wire {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.socket).poll_write_vectored(cx, bufs);
+        // One record is the rule, and the kernel takes a vector of one slower than a slice.
+        let written = match bufs {
+            [buf] => Pin::new(&mut self.socket).poll_write(cx, buf),
+            bufs => Pin::new(&mut self.socket).poll_write_vectored(cx, bufs),
+        };
         self.count(&written);
         written
     }
