@@ -233,7 +233,7 @@ impl Turn<'_> {
         for connection in &mut connections {
             caller.at_once(std::slice::from_mut(connection));
         }
-        sleep(Duration::from_millis(300));
+        sleep(UNUSED);
         let Memory { pss, .. } = running.process.memory();
         self.note("PSS, 1,000 unused connections", pss);
         caller.at_once(&mut connections);
@@ -245,5 +245,7 @@ impl Turn<'_> {
     }
 }
 
+/// How long connections are left alone before their memory is looked at.
+const UNUSED: Duration = Duration::from_secs(12);
 /// Longer than unused connections to the upstream are kept.
 const GIVEN_BACK: Duration = Duration::from_secs(18);

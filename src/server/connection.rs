@@ -100,10 +100,25 @@ where
             }
         })
     };
-    let mut http = builder(&options.limits).serve_connection(TokioIo::new(io), service);
-    let ran = poll_fn(|cx| poll_run(Pin::new(&mut http), &watch, &notes, cx)).await;
-    let is_owed = watch.answer_is_owed();
-    let Watched { stream, inlet, .. } = http.into_parts().io.into_inner();
+    let (mut io, mut service) = (TokioIo::new(io), service);
+    let (ran, is_owed, io) = loop {
+        let mut http = builder(&options.limits).serve_connection(io, service);
+        let ran = poll_fn(|cx| poll_run(Pin::new(&mut http), &watch, &notes, cx)).await;
+        let is_owed = watch.answer_is_owed();
+        let parts = http.into_parts();
+        (io, service) = (parts.io, parts.service);
+        // It has taken in whole requests and nothing else, so nothing is left in it.
+        if !matches!(ran, Ran::Tired) || !parts.read_buf.is_empty() {
+            break (ran, is_owed, io);
+        }
+        // Without hyper's buffers; between two requests it knows nothing that we do not.
+        drop(parts.read_buf);
+        let ended = poll_fn(|cx| poll_rest(io.inner(), &watch, &notes, cx)).await;
+        if let Some(ran) = ended {
+            break (ran, is_owed, io);
+        }
+    };
+    let Watched { stream, inlet, .. } = io.into_inner();
     if is_owed && matches!(ran, Ran::Aborted) {
         return End::Cut;
     }
@@ -141,6 +156,8 @@ enum Ran {
     Overdue(&'static str),
     MadeRoom,
     Aborted,
+    /// Unused for a while.
+    Tired,
 }
 
 impl Ran {
@@ -162,7 +179,7 @@ impl Ran {
                 options.refused(Refused::Room);
                 Farewell::Silent
             }
-            Self::Done | Self::Failed(_) | Self::Aborted => Farewell::Silent,
+            Self::Done | Self::Failed(_) | Self::Aborted | Self::Tired => Farewell::Silent,
         }
     }
 }
@@ -191,11 +208,38 @@ where
                 http.as_mut().graceful_shutdown();
             }
             Notice::Phase(Phase::Aborting) => return Poll::Ready(Ran::Aborted),
-            Notice::Leave if watch.answer_is_owed() => {}
+            Notice::Leave | Notice::Rest if watch.answer_is_owed() => {}
             Notice::Leave => return Poll::Ready(Ran::MadeRoom),
             Notice::Overdue(reason) => return Poll::Ready(Ran::Overdue(reason)),
+            Notice::Rest if watch.is_between_requests() => return Poll::Ready(Ran::Tired),
+            Notice::Rest => {}
         }
     }
+}
+
+/// Waits for the peer to want something; or how the connection ends, if it does before that.
+fn poll_rest(
+    io: &Watched,
+    watch: &Watch,
+    notes: &Notes,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Ran>> {
+    watch.rests(true);
+    let ended = loop {
+        if io.stream.poll_read_ready(cx).is_ready() {
+            break None;
+        }
+        match ready!(watch.poll_notice(cx)) {
+            Notice::Phase(Phase::Starting | Phase::Serving) | Notice::Rest => {}
+            Notice::Phase(Phase::Draining) => notes.draining.set(true),
+            Notice::Phase(Phase::Closing) => break Some(Ran::Done),
+            Notice::Phase(Phase::Aborting) => break Some(Ran::Aborted),
+            Notice::Leave => break Some(Ran::MadeRoom),
+            Notice::Overdue(reason) => break Some(Ran::Overdue(reason)),
+        }
+    };
+    watch.rests(false);
+    Poll::Ready(ended)
 }
 
 fn builder(limits: &Limits) -> http1::Builder {

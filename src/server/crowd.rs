@@ -15,7 +15,7 @@ use tokio::sync::watch::Receiver;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::Limits;
-use super::watch::Watch;
+use super::watch::{UNTIL_REST, Watch};
 use crate::lifecycle::Phase;
 
 /// How long one look is good for: who was asked to leave needs a moment, and who has just begun may
@@ -79,8 +79,9 @@ impl Crowd {
     pub(super) fn join(&mut self, watch: &Rc<Watch>) {
         /// Fewer than this are not worth tidying up.
         const FEW: usize = 32;
-        if self.watches.is_empty() {
-            self.look.as_mut().reset(Instant::now() + Watch::period(&self.limits));
+        let soon = Instant::now() + Watch::period(&self.limits).min(UNTIL_REST);
+        if self.watches.is_empty() || self.look.deadline() > soon {
+            self.look.as_mut().reset(soon);
         }
         if self.watches.len() >= FEW && self.watches.len() == self.watches.capacity() {
             self.watches.retain(|watch| watch.strong_count() > 0);

@@ -84,6 +84,11 @@ impl Inlet {
         self.fit -= length;
     }
 
+    /// Whether a request may begin, and nothing of one is here.
+    pub(super) fn is_between_requests(&self) -> bool {
+        self.held.is_empty() && self.fault.is_none() && self.grammar.expects_head()
+    }
+
     /// Whether part of a head is held.
     pub(super) fn holds_head(&self) -> bool {
         self.held.len() > self.fit && self.grammar.expects_head()

@@ -105,6 +105,14 @@ impl Socket {
         }
     }
 
+    /// Whether there is something to read, as far as the runtime has heard.
+    pub(super) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(stream) => stream.poll_read_ready(cx),
+            Self::Unix(stream) => stream.poll_read_ready(cx),
+        }
+    }
+
     /// A Unix socket has no reset. Its peer finds that an answer broke off by the answer's own
     /// framing, unless it is HTTP/1.0 and the answer ends with the connection.
     pub(super) fn reset_on_close(&self) {

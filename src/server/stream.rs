@@ -57,6 +57,11 @@ async fn handshake(config: Arc<ServerConfig>, socket: Socket, options: &Options)
 }
 
 impl Stream {
+    /// Whether there is something to read, as far as the runtime has heard.
+    pub(super) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.socket().poll_read_ready(cx)
+    }
+
     /// Ends with a reset when it is closed, so that a peer cannot take the end for an orderly one.
     pub(super) fn reset_on_close(&self) {
         self.socket().reset_on_close();

@@ -17,6 +17,8 @@ use crate::lifecycle::Phase;
 const ON_ITS_WAY: Duration = Duration::from_millis(100);
 /// The same where a TLS handshake comes first, and more than one machine is on the way.
 const ON_ITS_WAY_BY_TLS: Duration = Duration::from_secs(1);
+/// A connection that was unused for so long gives back what only a call needs.
+pub(super) const UNTIL_REST: Duration = Duration::from_secs(1);
 /// A connection whose last call ended less than this ago is in use.
 const IN_USE: Duration = Duration::from_secs(1);
 
@@ -39,6 +41,10 @@ pub(super) struct Watch {
     parting: Cell<bool>,
     /// What was told and not heard yet.
     told: Cell<Told>,
+    /// Whether it holds no more than it must, until the peer wants something.
+    resting: Cell<bool>,
+    /// Whether every request that began is here to its end.
+    between_requests: Cell<bool>,
     /// Who drives the connection.
     driver: Cell<Option<Waker>>,
 }
@@ -52,6 +58,8 @@ pub(super) enum Notice {
     Leave,
     /// The peer let a deadline pass; which.
     Overdue(&'static str),
+    /// The peer has wanted nothing for a while.
+    Rest,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -59,6 +67,7 @@ struct Told {
     phase: Option<Phase>,
     leave: bool,
     overdue: Option<&'static str>,
+    rest: bool,
 }
 
 /// A call is in flight until this is dropped.
@@ -100,6 +109,8 @@ impl Watch {
             leaving: Cell::new(false),
             parting: Cell::new(false),
             told: Cell::new(Told::default()),
+            resting: Cell::new(false),
+            between_requests: Cell::new(true),
             driver: Cell::new(None),
         })
     }
@@ -176,6 +187,8 @@ impl Watch {
         } else if std::mem::take(&mut told.leave) {
             self.leaving.set(false);
             Notice::Leave
+        } else if std::mem::take(&mut told.rest) {
+            Notice::Rest
         } else {
             let same = self.driver.take().filter(|driver| driver.will_wake(cx.waker()));
             self.driver.set(Some(same.unwrap_or_else(|| cx.waker().clone())));
@@ -190,12 +203,29 @@ impl Watch {
         while poll_fn(|cx| self.poll_notice(cx)).await != Notice::Leave {}
     }
 
-    /// Tells the connection if a deadline has passed; when to look again.
+    /// Whether it holds no more than it must, until the peer wants something.
+    pub(super) fn rests(&self, resting: bool) {
+        self.resting.set(resting);
+    }
+
+    /// Tells the connection if a deadline has passed, or if it may rest; when to look again.
     pub(super) fn look(&self, now: Instant, limits: &Limits) -> Instant {
-        self.judge(now, limits).unwrap_or_else(|reason| {
-            self.tell(|told| told.overdue = Some(reason));
-            now + Self::period(limits)
-        })
+        let due = match self.judge(now, limits) {
+            Ok(due) => due,
+            Err(reason) => {
+                self.tell(|told| told.overdue = Some(reason));
+                return now + Self::period(limits);
+            }
+        };
+        let tires = self.idle_since.get() + UNTIL_REST;
+        if self.resting.get() || self.answer_is_owed() || self.head_since.get().is_some() {
+            due
+        } else if tires <= now {
+            self.tell(|told| told.rest = true);
+            due
+        } else {
+            due.min(tires)
+        }
     }
 
     /// Which deadline has passed, if one has; else when to look again.
@@ -227,6 +257,14 @@ impl Watch {
         if let Some(reader) = self.reader.take() {
             reader.wake();
         }
+    }
+
+    pub(super) fn took_whole_requests(&self, whole: bool) {
+        self.between_requests.set(whole);
+    }
+
+    pub(super) fn is_between_requests(&self) -> bool {
+        self.between_requests.get()
     }
 
     /// Part of a head is held, or is not any more.

@@ -45,6 +45,7 @@ impl AsyncRead for Watched {
             };
             let fit = inlet.take(read);
             watch.holds_head(inlet.holds_head());
+            watch.took_whole_requests(inlet.is_between_requests());
             buf.set_filled(before + fit);
             if fit > 0 {
                 return Poll::Ready(Ok(()));

@@ -5,7 +5,7 @@ use ring::digest::{SHA256, digest};
 
 use crate::support::call::{Connection, block_on};
 use crate::support::canary::hex;
-use crate::support::{Call, Proxy, SMS, Setup, UPLOAD, raw};
+use crate::support::{Call, Proxy, SMS, Setup, UPLOAD, eventually, raw};
 
 /// The one call that the sandbox saw, which was in order: it checks for exactly one `AppKey`, one
 /// `Authorization`, the `Host`, the content type and nothing of the hop.
@@ -216,4 +216,27 @@ fn several_workers_share_the_connections() {
     // Each worker has a pool of its own, so three workers at work are three connections.
     assert_eq!(sandbox.connections(), 3);
     assert_eq!(proxy.admin("/livez").status, 200);
+}
+
+#[test]
+fn connections_that_were_unused_for_a_while_give_back_memory_and_carry_the_next_call() {
+    const CONNECTIONS: usize = 400;
+    let (proxy, _sandbox) = Proxy::start();
+    block_on(async {
+        let mut connections = Vec::new();
+        for _ in 0..CONNECTIONS {
+            let mut connection = Connection::open(proxy.listen).await;
+            assert_eq!(connection.call(Call::sms()).await.status, 200);
+            connections.push(connection);
+        }
+        let used = proxy.status_kb("VmRSS:");
+        let given_back = |each: u64| {
+            used.saturating_sub(proxy.status_kb("VmRSS:")) > CONNECTIONS as u64 * each / 1024
+        };
+        // hyper keeps two buffers of 8 KiB for each.
+        eventually("their buffers are gone", || given_back(8 * 1024));
+        for connection in &mut connections {
+            assert_eq!(connection.call(Call::sms()).await.status, 200);
+        }
+    });
 }
