@@ -28,6 +28,10 @@ check-yaml:
 bench-test:
     .ci/run bench-test
 
+# Instructions and system calls of one call, and the binary's size, against what is recorded
+counts:
+    .ci/run counts
+
 # Calls from the HTTP clients that applications use
 clients:
     .ci/run clients

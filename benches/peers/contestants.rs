@@ -67,9 +67,10 @@ impl Contestant {
         let address = free_address();
         let files = self.write_files(directory.path(), address, upstream, setup);
         let mut words = setup.under.clone();
-        if !setup.processors.is_empty() {
-            words.splice(..0, ["taskset", "-c", setup.processors].map(str::to_owned));
-        }
+        // Ours would be inherited otherwise, and that is the callers' processor alone.
+        let all = fs::read_to_string("/sys/devices/system/cpu/online").unwrap();
+        let processors = if setup.processors.is_empty() { all.trim() } else { setup.processors };
+        words.splice(..0, ["taskset", "-c", processors].map(str::to_owned));
         words.extend(self.command(&files, setup));
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]);

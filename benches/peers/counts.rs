@@ -13,27 +13,60 @@ use crate::contestants::{Contestant, Setup};
 use crate::load::Caller;
 use crate::upstream::Upstream;
 
-/// Of one call.
-pub(crate) struct Counts {
-    /// Under valgrind.
-    pub(crate) instructions: f64,
-    /// Under strace.
-    pub(crate) system_calls: f64,
-}
+/// What was counted, each with its name.
+type Counts = Vec<(String, f64)>;
 
 /// Calls before and those that are counted.
 const WARM_UP: usize = 500;
 const COUNTED: usize = 1_000;
 
-/// Counts of this contestant, with an access log or without.
-pub(crate) fn count(contestant: &Contestant, access_log: bool) -> Counts {
+/// Prints what each contestant takes, and holds the first one against what was recorded. Whether it
+/// takes no more.
+pub(crate) fn check(contestants: &[Contestant]) -> bool {
+    let mut holds = true;
+    for (number, contestant) in contestants.iter().enumerate() {
+        println!("{contestant}");
+        for (name, counted) in count(contestant) {
+            let recorded = recorded(&name).filter(|_| number == 0);
+            let verdict = match recorded.map(|recorded| counted / recorded - 1.0) {
+                None => String::new(),
+                Some(above) if above > ALLOWED => {
+                    holds = false;
+                    format!("  TOO MANY: {:+.1} % to what is recorded", above * 100.0)
+                }
+                Some(above) => format!("  {:+.1} % to what is recorded", above * 100.0),
+            };
+            println!("  {name}: {counted:.2}{verdict}");
+        }
+    }
+    holds
+}
+
+/// Counts hardly vary, so little more is allowed.
+const ALLOWED: f64 = 0.03;
+
+fn recorded(name: &str) -> Option<f64> {
+    let lines = include_str!("counts.txt").lines();
+    lines.filter_map(|line| line.split_once(": ")).find(|(n, _)| *n == name)?.1.parse().ok()
+}
+
+fn count(contestant: &Contestant) -> Counts {
     let upstream = Upstream::start();
-    let of_one = |total: fn(&Contestant, &Upstream, bool, usize) -> u64| {
-        let few = total(contestant, &upstream, access_log, WARM_UP);
-        let many = total(contestant, &upstream, access_log, WARM_UP + COUNTED);
-        (many as f64 - few as f64) / COUNTED as f64
-    };
-    Counts { instructions: of_one(instructions), system_calls: of_one(system_calls) }
+    let mut counts = Vec::new();
+    for (access_log, log) in [(false, "off"), (true, "on")] {
+        let of_one = |total: fn(&Contestant, &Upstream, bool, usize) -> u64| {
+            let few = total(contestant, &upstream, access_log, WARM_UP);
+            let many = total(contestant, &upstream, access_log, WARM_UP + COUNTED);
+            (many as f64 - few as f64) / COUNTED as f64
+        };
+        counts.push((format!("instructions, access log {log}"), of_one(instructions)));
+        counts.push((format!("system calls, access log {log}"), of_one(system_calls)));
+    }
+    if let Contestant::Ours(_, binary) = contestant {
+        let size = fs::metadata(binary).unwrap().len();
+        counts.push(("binary (bytes)".to_owned(), size as f64));
+    }
+    counts
 }
 
 fn instructions(

@@ -227,6 +227,11 @@ impl Caller {
 const PREPARATION: Duration = Duration::from_millis(100);
 
 impl Ran {
+    /// So many calls, of which nobody knows how long each took.
+    pub(crate) fn of(calls: u64, took: Duration) -> Self {
+        Self { calls, took, latencies: Vec::new() }
+    }
+
     /// What so many of a thousand calls did not exceed, in microseconds.
     pub(crate) fn permille(&self, permille: usize) -> f64 {
         let index = (self.latencies.len() * permille / 1000).min(self.latencies.len() - 1);

@@ -8,7 +8,9 @@
 #![expect(clippy::indexing_slicing, reason = "its own buffers")]
 #![expect(clippy::cast_precision_loss, reason = "figures for people")]
 
+use std::fs;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
@@ -19,6 +21,7 @@ use contestants::Contestant;
 mod compare;
 mod contestants;
 mod counts;
+mod growth;
 mod load;
 mod process;
 mod report;
@@ -28,8 +31,10 @@ mod upstream;
 enum Question {
     /// What each contestant takes for the same work.
     Compare,
-    /// Instructions and system calls of one call.
+    /// Instructions and system calls of one call, against what is recorded.
     Counts,
+    /// How the cost grows with sizes, connections, workers and rules.
+    Growth,
 }
 
 #[derive(Parser)]
@@ -58,6 +63,9 @@ struct Arguments {
     /// Groups of figures: calls, fresh, log, workers, bodies, many.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
+    /// Where a picture of the comparison goes, an SVG.
+    #[arg(long)]
+    picture: Option<PathBuf>,
     /// Only to see that it works.
     #[arg(long)]
     test: bool,
@@ -66,7 +74,7 @@ struct Arguments {
     bench: bool,
 }
 
-fn main() {
+fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let mut plan = Plan {
         rounds: arguments.rounds,
@@ -95,20 +103,19 @@ fn main() {
         contestants.extend([Contestant::HaProxy, Contestant::Nginx]);
         contestants.extend(arguments.envoy.map(Contestant::Envoy));
     }
-    if arguments.question == Question::Counts {
-        for contestant in &contestants {
-            for access_log in [false, true] {
-                let counts = counts::count(contestant, access_log);
-                println!(
-                    "{contestant}, access log {}: {:.0} instructions, {:.2} system calls",
-                    if access_log { "on" } else { "off" },
-                    counts.instructions,
-                    counts.system_calls
-                );
+    match arguments.question {
+        Question::Counts => {
+            let holds = counts::check(&contestants);
+            return if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+        }
+        Question::Growth => print!("{}", growth::table(&contestants[0], &plan)),
+        Question::Compare => {
+            let figures = compare(&contestants, &plan);
+            print!("{}", report::table(&figures, &contestants, &plan));
+            if let Some(path) = arguments.picture {
+                fs::write(path, report::picture(&figures, &contestants)).unwrap();
             }
         }
-        return;
     }
-    let figures = compare(&contestants, &plan);
-    print!("{}", report::table(&figures, &contestants, &plan));
+    ExitCode::SUCCESS
 }

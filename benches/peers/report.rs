@@ -91,3 +91,59 @@ fn shown(value: f64) -> String {
         value => format!("{value:.2}"),
     }
 }
+
+/// What is drawn, each a group of bars.
+const DRAWN: [&str; 6] = [
+    "CPU, 64 connections",
+    "CPU, 64 connections, log on",
+    "CPU, paced",
+    "CPU, new connections",
+    "PSS after load",
+    "PSS after 1,000 at once",
+];
+
+/// Some of the figures as bars, to the first contestant's.
+pub(crate) fn picture(figures: &Figures, contestants: &[Contestant]) -> String {
+    const COLOURS: [&str; 5] = ["#1f6f8b", "#b7b7b7", "#8f8f8f", "#5f5f5f", "#d0d0d0"];
+    const LEFT: usize = 210;
+    const BAR: usize = 14;
+    /// A bar as long as the first contestant's.
+    const ONE: f64 = 110.0;
+    let names: Vec<String> = contestants.iter().map(ToString::to_string).collect();
+    let mut body = String::new();
+    let mut top = 40;
+    for figure in DRAWN {
+        let median = |name: &str| figures.of(figure, name).map(|values| spread(values).1);
+        let Some(own) = median(&names[0]) else { continue };
+        body += &format!(
+            "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{figure}</text>\n",
+            LEFT - 10,
+            top + BAR
+        );
+        for (name, colour) in names.iter().zip(COLOURS) {
+            let Some(value) = median(name) else { continue };
+            let (ratio, unit) = (value / own, unit(figure));
+            let (width, end) = (ratio * ONE, LEFT as f64 + ratio * ONE + 6.0);
+            let (value, y) = (shown(value), top + BAR - 3);
+            body += &format!(
+                "<rect x=\"{LEFT}\" y=\"{top}\" width=\"{width:.0}\" height=\"{}\" fill=\"{colour}\"/>\n\
+                 <text x=\"{end:.0}\" y=\"{y}\">{name} {value} {unit} ({ratio:.2})</text>\n",
+                BAR - 2
+            );
+            top += BAR;
+        }
+        top += BAR;
+    }
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"900\" height=\"{top}\" \
+         font-family=\"sans-serif\" font-size=\"11\">\n\
+         <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n\
+         <text x=\"10\" y=\"20\" font-size=\"13\">Shorter is better; medians, and in brackets the \
+         ratio to {}</text>\n{body}</svg>\n",
+        names[0]
+    )
+}
+
+fn unit(figure: &str) -> &'static str {
+    ROWS.iter().find(|(name, _)| *name == figure).map_or("", |(_, unit)| unit)
+}

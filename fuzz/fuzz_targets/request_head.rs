@@ -20,6 +20,7 @@ use http_body::{Body, Frame, SizeHint};
 use innopaas_proxy::config::{Config, Policy, Raw};
 use innopaas_proxy::credentials::Credentials;
 use innopaas_proxy::proxy::admit::admit;
+use innopaas_proxy::proxy::headers::Coding;
 use innopaas_proxy::proxy::inject::Authenticated;
 use innopaas_proxy::secret::Secret;
 use innopaas_proxy::telemetry::code::Pair;
@@ -40,14 +41,14 @@ static POLICY: LazyLock<Policy> = LazyLock::new(|| policy("false"));
 static KEEPING: LazyLock<Policy> = LazyLock::new(|| policy("true"));
 
 fuzz_target!(|bytes: &[u8]| {
-    let Some(head) = read(bytes) else { return };
+    let Some(head) = read::<100>(bytes) else { return };
     let as_it_stands = (head.clone(), Length(Some(0)));
     for (head, length) in [settled(head), Some(as_it_stands)].into_iter().flatten() {
         for (policy, keeps_signature) in [(&POLICY, false), (&KEEPING, true)] {
             for id in [None, Some(&ID)] {
                 let Ok(admitted) = admit(head.clone(), &length, policy) else { continue };
-                let sent = admitted.strip(policy).inject(&PAIR, &HOST, id);
-                check(&head, &sent, keeps_signature, id);
+                let sent = admitted.strip(policy, Coding::Any).inject(&PAIR, &HOST, id);
+                check(&head, sent, keeps_signature, id);
             }
         }
     }
@@ -65,8 +66,8 @@ fn policy(keep_signature_headers: &str) -> Policy {
 }
 
 /// A head as hyper makes it of the bytes.
-fn read(bytes: &[u8]) -> Option<Parts> {
-    let mut lines = [httparse::EMPTY_HEADER; 100];
+fn read<const LINES: usize>(bytes: &[u8]) -> Option<Parts> {
+    let mut lines = [httparse::EMPTY_HEADER; LINES];
     let mut request = httparse::Request::new(&mut lines);
     if request.parse(bytes).ok()?.is_partial() {
         return None;
@@ -146,8 +147,11 @@ const OURS: &[&str] = &[
 ];
 const SIGNATURE: &[&str] = &["xappkey", "xnonce", "xtimestamp", "xsignature"];
 
-fn check(head: &Parts, sent: &Authenticated, keeps_signature: bool, id: Option<&HeaderValue>) {
-    let sent = sent.head();
+fn check(head: &Parts, sent: Authenticated, keeps_signature: bool, id: Option<&HeaderValue>) {
+    // Also by the bytes it is one head and nothing more.
+    let bytes = sent.bytes();
+    assert_eq!(memchr::memmem::find(&bytes, b"\r\n\r\n"), Some(bytes.len() - 4));
+    let sent = read::<128>(&bytes).expect("it is a head");
     assert!(sent.method == head.method);
     assert!(sent.method != Method::CONNECT && sent.method != Method::TRACE);
     is_a_path(&sent.uri);

@@ -149,10 +149,13 @@ impl Worker {
             beside.spawn_local(async move { heart.beat().await });
             beside.spawn_local(async move { client.keep_trimmed().await });
             let serving = server::serve(intake, service, refuse, options, self.phases);
-            match tokio::task::spawn_local(serving).await {
-                Ok(drained) => Ok(drained),
+            let mut served = JoinSet::new();
+            served.spawn_local(serving);
+            match served.join_next().await {
+                Some(Ok(drained)) => Ok(drained),
                 // Nobody aborts it, so it panicked, and so does the worker.
-                Err(error) => std::panic::resume_unwind(error.into_panic()),
+                Some(Err(error)) => std::panic::resume_unwind(error.into_panic()),
+                None => Err(io::Error::other("nobody served")),
             }
         });
         runtime.shutdown_background();

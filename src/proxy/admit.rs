@@ -160,11 +160,10 @@ impl<'h> Judged<'h> {
             }
         };
         match (chunked, &self.length, length) {
-            (true, One::None, None) => Ok(()),
+            (true, One::None, None) | (false, One::None | One::Value(_), Some(_)) => Ok(()),
             (true, _, _) => {
                 Err(Reject::Framing("there are both Transfer-Encoding and Content-Length"))
             }
-            (false, One::None | One::Value(_), Some(_)) => Ok(()),
             (false, One::Several, _) => {
                 Err(Reject::Framing("there are several Content-Length lines"))
             }

@@ -6,6 +6,7 @@ use super::content_type::{Content, JSON};
 use super::headers::Stripped;
 use super::request_id::X_REQUEST_ID;
 use crate::credentials::Credentials;
+use crate::secret::Secret;
 use crate::upstream::RequestHead;
 
 /// The access key's header, as the guide spells it. Names are case-insensitive (RFC 9110, section
@@ -32,7 +33,7 @@ impl Stripped {
             Content::Multipart(value) => Some(value),
             Content::AsItCame { value, .. } => value.as_ref(),
         };
-        let values = pair.map(|secret| secret.len()).iter().sum::<usize>()
+        let values = pair.map(Secret::len).iter().sum::<usize>()
             + host.len()
             + content_type.map_or(0, HeaderValue::len)
             + request_id.map_or(0, HeaderValue::len);

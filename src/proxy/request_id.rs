@@ -48,8 +48,10 @@ impl RequestIds {
 
 /// All 16 digits. By hand, because one is made for every call, and formatting takes ten times as long.
 fn hexadecimal(number: u64) -> [u8; 16] {
-    std::array::from_fn(|place| {
-        let digit = number.rotate_left(4 * (place as u32 + 1)) as u8 & 15;
+    let mut rest = number;
+    [0; 16].map(|_: u8| {
+        rest = rest.rotate_left(4);
+        let digit = rest.to_le_bytes().first().map_or(0, |byte| byte & 15);
         if digit < 10 { b'0' + digit } else { b'a' + digit - 10 }
     })
 }

@@ -200,7 +200,6 @@ where
             return Poll::Ready(ended.map_or_else(Ran::Failed, |()| Ran::Done));
         }
         match ready!(watch.poll_notice(cx)) {
-            Notice::Phase(Phase::Starting | Phase::Serving) => {}
             Notice::Phase(Phase::Draining) => notes.draining.set(true),
             Notice::Phase(Phase::Closing) => {
                 notes.draining.set(true);
@@ -212,7 +211,7 @@ where
             Notice::Leave => return Poll::Ready(Ran::MadeRoom),
             Notice::Overdue(reason) => return Poll::Ready(Ran::Overdue(reason)),
             Notice::Rest if watch.is_between_requests() => return Poll::Ready(Ran::Tired),
-            Notice::Rest => {}
+            Notice::Phase(Phase::Starting | Phase::Serving) | Notice::Rest => {}
         }
     }
 }

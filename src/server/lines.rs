@@ -188,7 +188,8 @@ fn is(class: u8, byte: u8) -> bool {
 /// Whether there is anything but visible characters, spaces and tabs, and bytes beyond ASCII
 /// (RFC 9110, section 5.5). Looks at all of them, because that is done many at a time.
 fn has_control(bytes: &[u8]) -> bool {
-    let is_one = |byte: u8| u8::from((byte < b' ') & (byte != b'\t') | (byte == 0x7f));
+    let is_one =
+        |byte: u8| u8::from(byte < b' ') & u8::from(byte != b'\t') | u8::from(byte == 0x7f);
     bytes.iter().fold(0, |found, byte| found | is_one(*byte)) != 0
 }
 

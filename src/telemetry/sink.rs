@@ -194,7 +194,7 @@ mod tests {
 
     #[test]
     fn a_collector_that_stands_still_costs_lines_and_no_more_memory_than_the_room() {
-        let (sink, _guard, let_it, takes) = sink();
+        let (sink, _guard, let_it, written) = sink();
         let line = [b'x'; 1024];
         sink.add(&line); // is being written, for ever
         while !sink.lock().lines.is_empty() {
@@ -205,6 +205,9 @@ mod tests {
         }
         assert_eq!(sink.dropped(), 10);
         drop(let_it);
-        assert_eq!(takes.iter().take(2).map(|lines| lines.len()).sum::<usize>(), line.len() + ROOM);
+        assert_eq!(
+            written.iter().take(2).map(|lines| lines.len()).sum::<usize>(),
+            line.len() + ROOM
+        );
     }
 }

@@ -25,6 +25,8 @@ use pool::Pool;
 
 pub use body::{Broken, ResponseBody};
 pub use error::{BodyFault, Error, Kind};
+#[cfg(any(test, fuzzing))]
+pub use read_answer::{Answer, read_answer};
 pub use request_body::{RequestBody, Spare, Unkept};
 pub use request_head::{Fields, RequestHead};
 pub use tls::{Roots, TlsError, client_config};
@@ -39,6 +41,8 @@ mod connection;
 mod error;
 mod exchange;
 mod pool;
+#[cfg(any(test, fuzzing))]
+mod read_answer;
 mod request_body;
 mod request_head;
 mod tls;

@@ -1,7 +1,7 @@
 //! The head of a request as it leaves: bytes, each line written once.
 //!
 //! Invariant: a line cannot hold another one. Methods, targets, names and values come as types that
-//! hold no line end. How long the body is, whoever writes the body adds: [`RequestHead::framed`].
+//! hold no line end. How long the body is, whoever writes the body adds.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::Method;
@@ -73,7 +73,7 @@ impl RequestHead {
         self.lines.0.extend_from_slice(&fields.0);
     }
 
-    /// Bytes that [`framed`](Self::framed) adds at most.
+    /// Bytes that the framing adds at most.
     pub const FRAMING: usize = "Content-Length: 18446744073709551615\r\n\r\n".len();
 
     /// All of it, with the framing of a body of this length, or of one that comes in chunks.
