@@ -165,9 +165,9 @@ mod tests {
 
     fn sink() -> (Arc<Sink>, SinkGuard, mpsc::Sender<()>, mpsc::Receiver<Vec<u8>>) {
         let (let_it, let_take) = mpsc::channel();
-        let (taken, takes) = mpsc::channel();
+        let (taken, lines) = mpsc::channel();
         let (sink, guard) = Sink::to(Collector { let_take, taken }).unwrap();
-        (sink, guard, let_it, takes)
+        (sink, guard, let_it, lines)
     }
 
     #[test]
