@@ -69,13 +69,15 @@ pub(crate) fn table(figures: &Figures, contestants: &[Contestant], plan: &Plan) 
     text
 }
 
-/// Of the first contestant to the better one of two peers, by medians.
+/// Of the first contestant to the better one of two peers: the median of the rounds' own ratios,
+/// because what disturbs a round disturbs all of it.
 fn ratio(figures: &Figures, figure: &str, name: &str) -> Option<f64> {
-    let median = |name: &str| figures.of(figure, name).map(|values| spread(values).1);
-    let (nginx, haproxy) = (median("nginx")?, median("HAProxy")?);
-    let better =
-        if figure == "requests per second" { nginx.max(haproxy) } else { nginx.min(haproxy) };
-    Some(median(name)? / better)
+    let (own, nginx) = (figures.of(figure, name)?, figures.of(figure, "nginx")?);
+    let haproxy = figures.of(figure, "HAProxy")?;
+    let better = |a: f64, b: f64| if figure == "requests per second" { a.max(b) } else { a.min(b) };
+    let peers = nginx.iter().zip(haproxy).map(|(nginx, haproxy)| better(*nginx, *haproxy));
+    let ratios: Vec<f64> = own.iter().zip(peers).map(|(own, peer)| own / peer).collect();
+    Some(spread(&ratios).1)
 }
 
 fn spread(values: &[f64]) -> (f64, f64, f64) {

@@ -121,9 +121,8 @@ impl Exchange {
         else {
             return Ok((answer, first));
         };
-        // Not read to its end: what refuses may close the connection without a word, and the next
-        // call on it would be lost.
-        drop(answer);
+        // What refuses may close the connection without a word, and the next call on it would be lost.
+        answer.into_body().close();
         record.repeat = Some(with);
         self.metrics.refusal_repeated(with);
         Box::pin(self.once_more(&stripped, credentials, body, record)).await

@@ -70,12 +70,10 @@ impl Admitted {
         let Self { method, target, headers: received, content, observed: _ } = self;
         let named = Named::in_connection(&received);
         let mut fields = Fields::with_capacity(USUAL);
-        for name in received.keys() {
+        for (name, value) in &received {
             let passes = !is_ours(name, policy) && !named.contains(name);
             if passes && (coding == Coding::Any || *name != header::ACCEPT_ENCODING) {
-                for value in received.get_all(name) {
-                    fields.add(name.as_str(), value);
-                }
+                fields.add(name.as_str(), value);
             }
         }
         if coding == Coding::Identity {
@@ -114,10 +112,12 @@ fn is_of_answers_hop(name: &str) -> bool {
 
 fn is_ours(name: &HeaderName, policy: &Policy) -> bool {
     // What nearly every head has, for which nothing needs to be folded.
-    const USUAL: [HeaderName; 4] =
+    const PASS: [HeaderName; 4] =
         [header::USER_AGENT, header::ACCEPT, header::ACCEPT_ENCODING, header::ACCEPT_LANGUAGE];
-    if USUAL.contains(name) {
-        return false;
+    const STAY: [HeaderName; 4] =
+        [header::HOST, header::CONTENT_TYPE, header::CONTENT_LENGTH, header::CONNECTION];
+    if PASS.contains(name) || STAY.contains(name) {
+        return STAY.contains(name);
     }
     let mut folded = [0; LONGEST];
     let Some(folded) = fold(name.as_str().as_bytes(), &mut folded) else { return false };

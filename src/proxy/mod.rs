@@ -54,7 +54,6 @@ mod target;
 #[cfg(fuzzing)]
 pub use echo::mask;
 pub use hold::Places;
-#[cfg(fuzzing)]
 pub use refusal::read_code;
 
 /// One worker's proxy.

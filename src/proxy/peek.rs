@@ -34,6 +34,11 @@ impl Peeked {
         Self { front: BytesMut::new(), broken: None, let_write: false, rest: body }
     }
 
+    /// Closes its connection, unless it was read to its end.
+    pub(super) fn close(self) {
+        self.rest.close();
+    }
+
     pub(super) fn came_early(&self) -> bool {
         self.rest.came_early()
     }

@@ -112,8 +112,8 @@ fn code_in(envelope: &[u8]) -> Result<Option<Cow<'_, str>>, Unread> {
     }))
 }
 
-/// What is read of an answer's body.
-#[cfg(fuzzing)] // the rest of the way needs sockets
+/// What is read of an answer's body; `None` if it is no envelope. For benches and fuzz targets: the
+/// rest of the way needs sockets.
 pub fn read_code(envelope: &[u8]) -> Option<Option<String>> {
     code_in(envelope).ok().map(|code| code.map(Cow::into_owned))
 }

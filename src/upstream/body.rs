@@ -14,8 +14,8 @@ use super::Client;
 use super::answer_body::{Decoder, Piece};
 use super::connection::{Connection, Outgoing};
 
-/// The body of the upstream's answer. When it has come to its end, the connection goes back to
-/// the pool; when it is dropped before, the connection is closed.
+/// The body of the upstream's answer. When it was read to its end, the connection goes back to the
+/// pool; when it is dropped before, or closed, the connection is closed.
 pub struct ResponseBody {
     decoder: Decoder,
     /// What was here together with the head.
@@ -70,8 +70,12 @@ impl ResponseBody {
         {
             body.front = data;
         }
-        body.finish_if_over();
         body
+    }
+
+    /// Closes its connection instead of keeping it for another call.
+    pub fn close(mut self) {
+        self.source = None;
     }
 
     /// Whether the request's body had not come to its end when the answer began.
@@ -79,8 +83,6 @@ impl ResponseBody {
         self.came_early
     }
 
-    /// Not before all of it was asked for: whoever does not read an answer to its end does not
-    /// trust the connection.
     fn finish_if_over(&mut self) {
         if self.is_end_stream()
             && let Some(source) = self.source.take()
@@ -109,6 +111,12 @@ impl ResponseBody {
             let over = self.decoder.ends_with_connection();
             return Poll::Ready(if over { Ok(None) } else { Err(Broken::Ended) });
         }
+    }
+}
+
+impl Drop for ResponseBody {
+    fn drop(&mut self) {
+        self.finish_if_over(); // nobody asks for a body that is empty
     }
 }
 

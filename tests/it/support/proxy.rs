@@ -26,6 +26,7 @@ pub(crate) struct Setup {
     settings: Vec<String>,
     mount: Option<Mount>,
     by_nobody: bool,
+    binary: PathBuf,
 }
 
 /// A proxy that runs, with the upstream it calls and the secrets it holds.
@@ -51,7 +52,7 @@ pub(crate) struct Process {
 
 impl Setup {
     pub(crate) fn new() -> Self {
-        Self { settings: Vec::new(), mount: None, by_nobody: false }
+        Self { settings: Vec::new(), mount: None, by_nobody: false, binary: PathBuf::from(BINARY) }
     }
 
     pub(crate) fn set(mut self, setting: &str) -> Self {
@@ -67,6 +68,12 @@ impl Setup {
     /// As a user whom a file's mode keeps out, whoever runs the tests: root would read everything.
     pub(crate) fn by_nobody(mut self) -> Self {
         self.by_nobody = true;
+        self
+    }
+
+    /// By another binary that is the proxy.
+    pub(crate) fn by_another(mut self, binary: PathBuf) -> Self {
+        self.binary = binary;
         self
     }
 
@@ -87,15 +94,21 @@ impl Setup {
         let ca_file = files.path().join("ca.pem");
         fs::write(&ca_file, ca_pem).unwrap();
         let by_root = rustix::process::geteuid().is_root();
-        let mut command =
-            if self.by_nobody && by_root { nobodys_binary(files.path()) } else { binary() };
+        let mut command = if self.by_nobody && by_root {
+            nobodys_binary(files.path())
+        } else {
+            command(&self.binary)
+        };
         command
             .args(["run", "--admin", "127.0.0.1:0"])
-            .args(["--upstream", origin, "--log-level", "trace"])
+            .args(["--upstream", origin])
             .args([Path::new("--ca-file"), &ca_file])
             .args([Path::new("--credentials"), mount.path()])
             .args(["--set", "drain.minimum=0s"]);
-        // The flag would beat the test's own word.
+        // A flag would beat the test's own word.
+        if !self.settings.iter().any(|setting| setting.starts_with("log.level=")) {
+            command.args(["--log-level", "trace"]);
+        }
         if !self.settings.iter().any(|setting| setting.starts_with("listen.address=")) {
             command.args(["--listen", "127.0.0.1:0"]);
         }
