@@ -104,19 +104,17 @@ impl Decoder {
             }
             let taken = match self.expected {
                 Expected::Nothing => return Ok(Piece::End),
-                Expected::UntilEnd => return Ok(Piece::Data(cut(bytes, u64::MAX))),
+                Expected::UntilEnd => return Ok(Piece::Data(cut(bytes, u64::MAX).0)),
                 Expected::Bytes(left) => {
-                    let data = cut(bytes, left);
-                    let left = left - data.len() as u64;
-                    self.expected =
-                        if left == 0 { Expected::Nothing } else { Expected::Bytes(left) };
+                    let (data, left) = cut(bytes, left);
+                    let over = left == 0;
+                    self.expected = if over { Expected::Nothing } else { Expected::Bytes(left) };
                     return Ok(Piece::Data(data));
                 }
                 Expected::Chunk(left) => {
-                    let data = cut(bytes, left);
-                    let left = left - data.len() as u64;
-                    self.expected =
-                        if left == 0 { Expected::ChunkEnd } else { Expected::Chunk(left) };
+                    let (data, left) = cut(bytes, left);
+                    let over = left == 0;
+                    self.expected = if over { Expected::ChunkEnd } else { Expected::Chunk(left) };
                     return Ok(Piece::Data(data));
                 }
                 Expected::ChunkSize => self.chunk_size(bytes)?,
@@ -183,16 +181,19 @@ fn line(bytes: &[u8], longest: usize) -> Result<Option<(&[u8], usize)>, Malforme
     }
 }
 
-/// At most so many bytes from the front. Few are copied, so that the buffer can be used again.
-fn cut(bytes: &mut BytesMut, most: u64) -> Bytes {
+/// At most so many bytes from the front, and how many of those are still to come. Few are copied, so
+/// that the buffer can be used again.
+fn cut(bytes: &mut BytesMut, most: u64) -> (Bytes, u64) {
     const FEW: usize = 4 * 1024;
     let length = usize::try_from(most).unwrap_or(usize::MAX).min(bytes.len());
-    if length > FEW {
-        return bytes.split_to(length).freeze();
-    }
-    let data = Bytes::copy_from_slice(bytes.get(..length).unwrap_or_default());
-    bytes.advance(length);
-    data
+    let data = if length > FEW {
+        bytes.split_to(length).freeze()
+    } else {
+        let few = Bytes::copy_from_slice(bytes.get(..length).unwrap_or_default());
+        bytes.advance(length);
+        few
+    };
+    (data, most - length as u64)
 }
 
 /// RFC 9110, section 5.6.2.
