@@ -12,7 +12,8 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::Client;
 use super::answer_body::{Decoder, Piece};
-use super::connection::{Connection, Outgoing};
+use super::connection::Connection;
+use super::outgoing::Outgoing;
 
 /// The body of the upstream's answer. When it was read to its end, the connection goes back to the
 /// pool; when it is dropped before, or closed, the connection is closed.

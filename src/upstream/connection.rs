@@ -1,22 +1,19 @@
-//! One connection to the upstream, and one exchange at a time on it: what is written, what is read.
+//! One connection to the upstream: what is written, what is read.
 //!
-//! Whoever waits for an answer drives the connection; there is no task behind it. Invariants: what
-//! leaves is the head and the body in the order of their bytes, and not one byte more than the head
-//! says; a connection goes on to another call only if both messages are over and nothing else came.
+//! Whoever waits for an answer drives it; there is no task behind it. Invariant: it goes on to another
+//! call only if both messages are over and nothing else came.
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes, BytesMut};
-use http_body::Body;
+use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncBufRead, AsyncWrite};
 
 use super::alarm::Alarm;
 use super::connect::Stream;
-use super::request_body::RequestBody;
-use super::request_head::RequestHead;
+use super::outgoing::{Outgoing, WriteError};
 use super::wire::Wire;
 use crate::telemetry::code::Sent;
 use crate::telemetry::metrics::Open;
@@ -28,34 +25,6 @@ pub(super) struct Connection {
     pub(super) came: BytesMut,
     pub(super) alarm: Alarm,
     _open: Open,
-}
-
-/// A request on its way out.
-pub(super) struct Outgoing {
-    /// Bytes that leave next: the head, and pieces of the body with what is around them.
-    pieces: VecDeque<Bytes>,
-    body: RequestBody,
-    framing: Framing,
-    ended: bool,
-    /// The head and a body that is here, to begin again with; `None` once the body was asked.
-    whole: Option<(Bytes, Bytes)>,
-    /// Whether something was given to TLS since the last flush.
-    unflushed: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Framing {
-    /// So many bytes are still to come.
-    Left(u64),
-    Chunks,
-}
-
-/// Why a request could not be written.
-#[derive(Debug)]
-pub(super) enum WriteError {
-    Io(io::Error),
-    /// The caller's body failed; the transfer knows how.
-    Body,
 }
 
 impl Connection {
@@ -102,23 +71,17 @@ impl Connection {
         request: &mut Outgoing,
     ) -> Poll<Result<(), WriteError>> {
         loop {
-            while !request.pieces.is_empty() {
-                let written = ready!(self.poll_write_pieces(cx, &request.pieces))?;
-                request.advance(written);
-            }
-            if request.ended {
-                return self.poll_flush(cx, request);
-            }
-            request.whole = None;
-            let Poll::Ready(frame) = Pin::new(&mut request.body).poll_frame(cx) else {
-                // What there is may leave while the caller takes its time.
-                ready!(self.poll_flush(cx, request))?;
-                return Poll::Pending;
-            };
-            match frame {
-                Some(Ok(frame)) => request.add(frame.into_data().unwrap_or_default())?,
-                Some(Err(_)) => return Poll::Ready(Err(WriteError::Body)),
-                None => request.end()?,
+            match request.poll_pieces(cx)? {
+                Poll::Ready(true) => {
+                    let written = ready!(self.poll_write_pieces(cx, request.pieces()))?;
+                    request.took(written);
+                }
+                Poll::Ready(false) => return self.poll_flush(cx, request),
+                Poll::Pending => {
+                    // What there is may leave while the caller takes its time.
+                    ready!(self.poll_flush(cx, request))?;
+                    return Poll::Pending;
+                }
             }
         }
     }
@@ -146,102 +109,10 @@ impl Connection {
         cx: &mut Context<'_>,
         request: &mut Outgoing,
     ) -> Poll<Result<(), WriteError>> {
-        if request.unflushed {
+        if request.is_unflushed() {
             ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
-            request.unflushed = false;
+            request.flushed();
         }
         Poll::Ready(Ok(()))
-    }
-}
-
-impl Outgoing {
-    /// A request that is still to be written, all of it.
-    pub(super) fn new(head: RequestHead, mut body: RequestBody) -> Self {
-        let length = body.size_hint().exact();
-        let head = head.framed(length);
-        let framing = length.map_or(Framing::Chunks, Framing::Left);
-        // Here already: it leaves with the head.
-        let (whole, ended) = match &mut body {
-            RequestBody::Whole(bytes) => (std::mem::take(bytes), true),
-            RequestBody::Stream(_) => (Bytes::new(), false),
-        };
-        let whole = Some((head, whole));
-        let mut request = Self {
-            pieces: VecDeque::with_capacity(4),
-            body,
-            framing,
-            ended,
-            whole,
-            unflushed: false,
-        };
-        request.begin();
-        request
-    }
-
-    /// Writes it from the beginning, for another connection.
-    pub(super) fn begin(&mut self) {
-        self.pieces.clear();
-        if let Some((head, body)) = &self.whole {
-            self.pieces.extend([head, body].into_iter().filter(|piece| !piece.is_empty()).cloned());
-        }
-    }
-
-    /// Whether it could begin again.
-    pub(super) fn is_whole(&self) -> bool {
-        self.whole.is_some()
-    }
-
-    pub(super) fn body(&self) -> &RequestBody {
-        &self.body
-    }
-
-    fn advance(&mut self, mut written: usize) {
-        self.unflushed = true;
-        while let Some(piece) = self.pieces.front_mut() {
-            let of_it = written.min(piece.len());
-            piece.advance(of_it);
-            written -= of_it;
-            if !piece.is_empty() {
-                return;
-            }
-            self.pieces.pop_front();
-        }
-    }
-
-    /// Adds a piece of the body. Empty ones would end one that comes in chunks.
-    fn add(&mut self, data: Bytes) -> Result<(), WriteError> {
-        match &mut self.framing {
-            _ if data.is_empty() => {}
-            Framing::Left(left) => {
-                *left = left.checked_sub(data.len() as u64).ok_or(WriteError::Body)?;
-                self.pieces.push_back(data);
-                self.ended = *left == 0 && self.body.is_end_stream();
-            }
-            Framing::Chunks => {
-                self.pieces.push_back(Bytes::from(format!("{:x}\r\n", data.len())));
-                self.pieces.push_back(data);
-                let over = self.body.is_end_stream();
-                let end: &[u8] = if over { b"\r\n0\r\n\r\n" } else { b"\r\n" };
-                self.pieces.push_back(Bytes::from_static(end));
-                self.ended = over;
-            }
-        }
-        Ok(())
-    }
-
-    fn end(&mut self) -> Result<(), WriteError> {
-        self.ended = true;
-        match self.framing {
-            Framing::Left(0) => {}
-            Framing::Left(_) => return Err(WriteError::Body),
-            Framing::Chunks => self.pieces.push_back(Bytes::from_static(b"0\r\n\r\n")),
-        }
-        Ok(())
-    }
-}
-
-impl From<io::Error> for WriteError {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
     }
 }

@@ -5,8 +5,9 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use super::answer_head::{AnswerHead, HeadFault, HeadReader};
-use super::connection::{Connection, Outgoing, WriteError};
+use super::connection::Connection;
 use super::error::{BodyFault, Error, Kind};
+use super::outgoing::{Outgoing, WriteError};
 use crate::config::Deadlines;
 use crate::telemetry::code::Sent;
 

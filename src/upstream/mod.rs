@@ -19,8 +19,9 @@ use crate::telemetry::code::Sent;
 use crate::telemetry::metrics::WorkerMetrics;
 use answer_head::{AnswerHead, HeadReader};
 use connect::Connector;
-use connection::{Connection, Outgoing};
+use connection::Connection;
 use exchange::{Exchange, Failed};
+use outgoing::Outgoing;
 use pool::Pool;
 
 pub use body::{Broken, ResponseBody};
@@ -40,6 +41,7 @@ mod connect;
 mod connection;
 mod error;
 mod exchange;
+mod outgoing;
 mod pool;
 #[cfg(any(test, fuzzing))]
 mod read_answer;
