@@ -122,7 +122,8 @@ impl Exchange {
             return Ok((answer, first));
         };
         // What refuses may close the connection without a word, and the next call on it would be lost.
-        answer.into_body().close();
+        answer.body_mut().close();
+        drop(answer);
         record.repeat = Some(with);
         self.metrics.refusal_repeated(with);
         Box::pin(self.once_more(&stripped, credentials, body, record)).await
@@ -203,6 +204,9 @@ impl Exchange {
         let Some(places) = places else { return Ok(None) };
         // So that no connection to InnoPaaS waits with it.
         let whole = answer.body_mut().read(self.refusal.peek_wait).await.is_ok();
+        if whole {
+            answer.body_mut().close();
+        }
         let bytes = spare.most() + answer.body().held();
         let news = self.keyring.wait_for_other(refused, path);
         let other = places.wait(bytes, &self.metrics, async {

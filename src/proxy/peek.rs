@@ -34,8 +34,8 @@ impl Peeked {
         Self { front: BytesMut::new(), broken: None, let_write: false, rest: body }
     }
 
-    /// Closes its connection, unless it was read to its end.
-    pub(super) fn close(self) {
+    /// Closes its connection instead of keeping it for another call.
+    pub(super) fn close(&mut self) {
         self.rest.close();
     }
 
@@ -43,8 +43,7 @@ impl Peeked {
         self.rest.came_early()
     }
 
-    /// Reads it whole, if it is small and comes soon. When it has come whole, its connection is
-    /// free for the next call.
+    /// Reads it whole, if it is small and comes soon.
     ///
     /// # Errors
     /// Why it is not here whole; what came is kept.

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
-use http::{Response, StatusCode, Version};
+use http::{Response, StatusCode};
 use serde_json::json;
 
 use super::answer::Answer;
@@ -25,8 +25,6 @@ pub(super) fn pass(
     let (mut head, body) = answer.into_parts();
     strip_answer(&mut head.headers);
     head.headers.insert(X_REQUEST_ID, record.request_id.clone());
-    head.version = Version::HTTP_11;
-    head.extensions = http::Extensions::new();
     if body.came_early() {
         head.extensions.insert(Linger);
     }

@@ -15,8 +15,8 @@ use super::answer_body::{Decoder, Piece};
 use super::connection::Connection;
 use super::outgoing::Outgoing;
 
-/// The body of the upstream's answer. When it was read to its end, the connection goes back to the
-/// pool; when it is dropped before, or closed, the connection is closed.
+/// The body of the upstream's answer. When it is dropped, the connection goes back to the pool if it
+/// was read to its end; before that, or after [`close`](Self::close), the connection is closed.
 pub struct ResponseBody {
     decoder: Decoder,
     /// What was here together with the head.
@@ -75,7 +75,7 @@ impl ResponseBody {
     }
 
     /// Closes its connection instead of keeping it for another call.
-    pub fn close(mut self) {
+    pub fn close(&mut self) {
         self.source = None;
     }
 
@@ -84,17 +84,11 @@ impl ResponseBody {
         self.came_early
     }
 
-    fn finish_if_over(&mut self) {
-        if self.is_end_stream()
-            && let Some(source) = self.source.take()
-        {
-            source.give_back();
-        }
-    }
-
     /// What the connection has of it next; `None` at its end.
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Broken>> {
-        let Some(source) = &mut self.source else { return Poll::Ready(Ok(None)) };
+        let Some(source) = &mut self.source else {
+            return Poll::Ready(if self.decoder.is_over() { Ok(None) } else { Err(Broken::Ended) });
+        };
         source.go_on_writing(cx);
         loop {
             match self.decoder.next(&mut source.connection.came) {
@@ -117,7 +111,9 @@ impl ResponseBody {
 
 impl Drop for ResponseBody {
     fn drop(&mut self) {
-        self.finish_if_over(); // nobody asks for a body that is empty
+        if let Some(source) = self.source.take().filter(|_| self.is_end_stream()) {
+            source.give_back();
+        }
     }
 }
 
@@ -162,24 +158,13 @@ impl Body for ResponseBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         if !self.front.is_empty() {
-            let data = std::mem::take(&mut self.front);
-            self.finish_if_over();
-            return Poll::Ready(Some(Ok(Frame::data(data))));
+            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.front)))));
         }
         let piece = ready!(self.poll_piece(cx));
-        match piece {
-            Ok(Some(data)) => {
-                self.finish_if_over();
-                Poll::Ready(Some(Ok(Frame::data(data))))
-            }
-            Ok(None) => {
-                self.finish_if_over();
-                self.decoder = Decoder::none();
-                self.source = None;
-                Poll::Ready(None)
-            }
-            Err(broken) => Poll::Ready(Some(Err(broken))),
+        if let Ok(None) = piece {
+            self.decoder = Decoder::none(); // also if nothing but the connection's end ended it
         }
+        Poll::Ready(piece.transpose().map(|piece| piece.map(Frame::data)))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -8,11 +8,11 @@ use http::Method;
 use http::header::HeaderValue;
 use http::uri::PathAndQuery;
 
-/// Lines of a head, in the order in which they were added. Has no `Debug`: a pair may be in it.
+/// Lines of a head, in the order in which they were added. Cannot be printed: a pair may be in it.
 #[derive(Clone)]
 pub struct Fields(BytesMut);
 
-/// The head of a request, but for its framing. Has no `Debug`: a pair is in it.
+/// The head of a request, but for its framing. Cannot be printed: a pair is in it.
 pub struct RequestHead {
     lines: Fields,
     /// Whether the answer has no body, whatever it says (RFC 9110, section 9.3.2).

@@ -269,20 +269,29 @@ fn assert_told(proxy: &Proxy, answer: &Answer) {
 
 #[test]
 fn an_upstream_that_closes_after_a_refusal_without_a_word_costs_no_call() {
-    let upstream = RawUpstream::start(|_, mut tls| {
-        while let Some(request) = read_strictly(&mut tls) {
-            if is_primary(&request) {
-                answer(&mut tls, REFUSAL);
-                // Long enough for the proxy to have begun with the next one, if it were to.
-                thread::sleep(Duration::from_millis(20));
-                return;
+    const EMPTY: &str = "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n";
+    const CODE: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\
+        Content-Length: 14\r\n\r\n{\"code\":\"101\"}";
+    // The last one is read to its end before it is known for a refusal.
+    for (refusal, settings) in
+        [(REFUSAL, &[][..]), (EMPTY, &[]), (CODE, &["refusal.codes=101", "refusal.replay=true"])]
+    {
+        let upstream = RawUpstream::start(move |_, mut tls| {
+            while let Some(request) = read_strictly(&mut tls) {
+                if is_primary(&request) {
+                    answer(&mut tls, refusal);
+                    // Long enough for the proxy to have begun with the next one, if it were to.
+                    thread::sleep(Duration::from_millis(20));
+                    return;
+                }
+                answer(&mut tls, SUCCESS);
             }
-            answer(&mut tls, SUCCESS);
+        });
+        let (proxy, _standby) = with_standby(&upstream, settings);
+        for _ in 0..20 {
+            let status = proxy.call(Call::sms()).json()["code"].clone();
+            assert_eq!(status, "0", "after {refusal}");
         }
-    });
-    let (proxy, _standby) = with_standby(&upstream, &[]);
-    for _ in 0..20 {
-        assert_eq!(proxy.call(Call::sms()).status, 200);
     }
 }
 

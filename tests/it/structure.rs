@@ -73,6 +73,8 @@ fn what_holds_a_head_has_no_debug() {
         ("proxy/admit.rs", "Admitted"),
         ("proxy/headers.rs", "Stripped"),
         ("proxy/inject.rs", "Authenticated"),
+        ("upstream/request_head.rs", "Fields"),
+        ("upstream/request_head.rs", "RequestHead"),
         ("proxy/body.rs", "AnswerBody"),
         ("telemetry/access.rs", "AccessRecord"),
     ] {
