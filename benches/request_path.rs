@@ -126,9 +126,9 @@ fn keyring() -> Keyring {
     let metrics = Metrics::new(1, sink);
     let store = Arc::new(Store::new(Pair::Primary, Arc::new(FingerprintKey::load(None).unwrap())));
     let (filled, path) = (Arc::clone(&store), directory.path().to_owned());
-    let mut watcher = Watcher::new(filled, Arc::clone(&metrics), path, Duration::from_secs(1));
+    let watcher = Watcher::start(filled, Arc::clone(&metrics), path, Duration::from_secs(1));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(watcher.look());
+    runtime.block_on(watcher).unwrap();
     let refusal = Config::from_raw(Raw::defaults()).unwrap().refusal;
     Keyring::new(store, None, &refusal, metrics)
 }

@@ -163,10 +163,7 @@ impl App {
             let (admin_life, admin_phases) = Lifecycle::starting();
 
             // Before anybody is served, so that the first call finds a pair.
-            let (keyring, mut watchers) = credentials(&config, &fingerprints, &metrics);
-            for watcher in &mut watchers {
-                watcher.look().await;
-            }
+            let (keyring, watchers) = credentials(&config, &fingerprints, &metrics).await?;
 
             let shared = Shared {
                 config: &config,
@@ -225,22 +222,26 @@ impl App {
 }
 
 /// The pairs, and who keeps each of them up to date.
-fn credentials(
+async fn credentials(
     config: &Config,
     fingerprints: &Arc<FingerprintKey>,
     metrics: &Arc<Metrics>,
-) -> (Arc<Keyring>, Vec<Watcher>) {
+) -> io::Result<(Arc<Keyring>, Vec<Watcher>)> {
     let mut watchers = Vec::new();
-    let mut watched = |pair, directory: &PathBuf| {
+    let mut watched = async |pair, directory: &PathBuf| {
         let store = Arc::new(Store::new(pair, Arc::clone(fingerprints)));
         let (metrics, poll) = (Arc::clone(metrics), config.credentials.poll);
-        watchers.push(Watcher::new(Arc::clone(&store), metrics, directory.clone(), poll));
-        store
+        let watcher = Watcher::start(Arc::clone(&store), metrics, directory.clone(), poll);
+        watchers.push(watcher.await?);
+        io::Result::Ok(store)
     };
-    let primary = watched(Pair::Primary, &config.credentials.directory);
-    let standby = config.credentials.standby.as_ref().map(|at| watched(Pair::Standby, at));
+    let primary = watched(Pair::Primary, &config.credentials.directory).await?;
+    let standby = match &config.credentials.standby {
+        Some(directory) => Some(watched(Pair::Standby, directory).await?),
+        None => None,
+    };
     let keyring = Keyring::new(primary, standby, &config.refusal, Arc::clone(metrics));
-    (Arc::new(keyring), watchers)
+    Ok((Arc::new(keyring), watchers))
 }
 
 fn listen(address: &ListenAddress) -> io::Result<(Listener, Option<SocketFile>)> {

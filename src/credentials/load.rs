@@ -59,6 +59,16 @@ pub(super) struct Stamp {
 }
 
 impl Stamp {
+    /// Whether the names lead to the very same files, unchanged. Asks for no more than that, since
+    /// it is asked at every poll, and the answer is hardly ever another.
+    pub(super) fn still_holds(&self, directory: &Path) -> bool {
+        let at = |name| file::look(&directory.join(name)).ok();
+        let [app_key, authorization] = &self.files;
+        at(APP_KEY_FILE).as_ref() == Some(app_key)
+            && at(AUTHORIZATION_FILE).as_ref() == Some(authorization)
+            && at(EXPIRES_AT_FILE) == self.expires_at
+    }
+
     /// When a file last changed, or another one took its name, in whole seconds since 1970.
     pub(super) fn changed_at(&self) -> i64 {
         // A link that is turned to an old file, and on some file systems an old file that is

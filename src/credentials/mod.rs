@@ -26,6 +26,7 @@ mod fingerprint;
 mod identity;
 mod keyring;
 mod load;
+mod looks;
 mod named;
 mod situation;
 mod standing;

@@ -5,12 +5,12 @@ use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwapOption;
 use tokio::sync::watch;
-use tokio::time::timeout;
 
 use super::Credentials;
 use super::expiry::Expiry;
 use super::fingerprint::{Fingerprint, FingerprintKey};
 use super::load::{APP_KEY_FILE, AUTHORIZATION_FILE, Loaded, Problem};
+use super::looks::Looks;
 use crate::telemetry::code::Pair;
 use crate::telemetry::metrics::Reload;
 
@@ -23,10 +23,7 @@ pub struct Store {
     report: Mutex<Report>,
     /// Tells whoever waits that there is a newer generation.
     generation: watch::Sender<u64>,
-    /// How many looks into the files were asked for.
-    asked: watch::Sender<u64>,
-    /// How many of them are done.
-    answered: watch::Sender<u64>,
+    looks: Looks,
 }
 
 /// What can be said about a pair without saying what it is.
@@ -57,8 +54,7 @@ impl Store {
             current: ArcSwapOption::empty(),
             report: Mutex::default(),
             generation: watch::Sender::new(0),
-            asked: watch::Sender::new(0),
-            answered: watch::Sender::new(0),
+            looks: Looks::new(),
         }
     }
 
@@ -87,23 +83,12 @@ impl Store {
     pub async fn look_again(&self) {
         /// Longer than this no call waits for a file system.
         const PATIENCE: Duration = Duration::from_secs(1);
-        let mut ticket = 0;
-        self.asked.send_modify(|asked| {
-            *asked += 1;
-            ticket = *asked;
-        });
-        let mut answered = self.answered.subscribe();
-        let _ = timeout(PATIENCE, answered.wait_for(|answered| *answered >= ticket)).await;
+        self.looks.wait_for(self.looks.ask(), PATIENCE).await;
     }
 
-    /// Tells the watcher that somebody asks for a look.
-    pub(super) fn questions(&self) -> watch::Receiver<u64> {
-        self.asked.subscribe()
-    }
-
-    /// A look that began when so many had asked is done.
-    pub(super) fn answer(&self, asked: u64) {
-        self.answered.send_replace(asked);
+    /// Who asks for a look, and who looks.
+    pub(super) fn looks(&self) -> &Looks {
+        &self.looks
     }
 
     /// Puts a pair into use, unless it is the one that is in use already.

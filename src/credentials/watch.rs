@@ -1,13 +1,14 @@
 //! Notices that the files changed, and decides when what they hold may be used.
 
 use std::convert::Infallible;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::signal::unix::Signal;
-use tokio::task::JoinHandle;
-use tokio::time::{MissedTickBehavior, interval_at, sleep_until, timeout};
+use tokio::time::{MissedTickBehavior, interval};
 
 use super::expiry::Warner;
 use super::load::{self, Loaded, Problem, Stamp};
@@ -20,19 +21,23 @@ const STUCK: Duration = Duration::from_secs(5);
 /// Nobody pauses so long between the first file and the second, however seldom they are looked at.
 const STILL: Duration = Duration::from_secs(1);
 
-/// Keeps a [`Store`] up to date.
+/// Keeps a [`Store`] up to date: has a thread look at the files, and looks after the thread.
 pub struct Watcher {
     store: Arc<Store>,
     metrics: Arc<Metrics>,
     directory: PathBuf,
+}
+
+/// The thread's part, which may block for as long as the file system likes. One that does nothing
+/// else wakes up once for each look, and that is what a proxy at rest costs.
+struct Looker {
+    /// The thread ends with the store.
+    store: Weak<Store>,
+    metrics: Arc<Metrics>,
+    directory: PathBuf,
     poll: Duration,
     memory: Memory,
-    /// A look that the file system has not answered yet; there is never a second one.
-    pending: Option<JoinHandle<Looked>>,
     warner: Warner,
-    /// Whether the next look must read, whatever it sees: somebody said that the files are
-    /// complete, or the last word on them was that they could not be looked at.
-    told: bool,
 }
 
 /// What was seen before, for the decision when to read.
@@ -63,161 +68,137 @@ struct Now {
     still_for: Duration,
 }
 
-/// What came of one look.
-struct Looked {
-    memory: Memory,
-    found: Result<Option<Loaded>, Problem>,
-}
-
 impl Watcher {
-    /// Watches a directory on behalf of a store.
-    pub fn new(
+    /// Watches a directory on behalf of a store: looks at every poll, and at once when the store
+    /// is asked to. Returns after the first look.
+    ///
+    /// # Errors
+    /// [`io::Error`], if there can be no thread.
+    pub async fn start(
         store: Arc<Store>,
         metrics: Arc<Metrics>,
         directory: PathBuf,
         poll: Duration,
-    ) -> Self {
+    ) -> io::Result<Self> {
         metrics.credentials(store.pair()).configured();
-        Self {
-            store,
-            metrics,
-            directory,
+        let looker = Looker {
+            store: Arc::downgrade(&store),
+            metrics: Arc::clone(&metrics),
+            directory: directory.clone(),
             poll,
             memory: Memory::default(),
-            pending: None,
             warner: Warner::default(),
-            told: false,
+        };
+        let first = store.looks().ask();
+        thread::Builder::new().name("files".to_owned()).spawn(|| looker.run())?;
+        let watcher = Self { store, metrics, directory };
+        if !watcher.store.looks().wait_for(first, STUCK).await {
+            watcher.note_if_stuck();
+        }
+        Ok(watcher)
+    }
+
+    /// Has the files read on SIGHUP, and says so when the file system does not answer; ends never.
+    pub async fn run(self, mut hangup: Signal) -> Infallible {
+        let mut tick = interval(STUCK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = tick.tick() => self.note_if_stuck(),
+                _ = hangup.recv() => self.store.looks().tell(),
+            }
         }
     }
 
-    /// Looks at every poll, and at once on SIGHUP and when the store is asked to; ends never.
-    pub async fn run(mut self, mut hangup: Signal) -> Infallible {
+    fn note_if_stuck(&self) {
+        if self.store.looks().under_way_for().is_some_and(|since| since >= STUCK) {
+            let problem = Problem::Stuck(self.directory.clone());
+            note(&self.store, &self.metrics, &problem, SystemTime::now());
+        }
+    }
+}
+
+impl Looker {
+    fn run(mut self) {
         /// A path that is always refused asks with every call: no more often than this.
         const SPACING: Duration = Duration::from_millis(10);
-        let mut tick = interval_at(tokio::time::Instant::now() + self.poll, self.poll);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut questions = self.store.questions();
-        let mut not_before = tokio::time::Instant::now();
-        loop {
-            if self.memory.seen.is_some() {
-                tick.reset_after(self.poll.min(STILL)); // what moved is looked at again soon
-            }
-            let asked = async {
-                sleep_until(not_before).await;
-                // The store, which holds the other end, is ours too.
-                let _ = questions.changed().await;
-            };
-            tokio::select! {
-                _ = tick.tick() => {}
-                _ = hangup.recv() => self.told = true,
-                () = asked => {}
-            }
-            let asked = *questions.borrow_and_update();
-            self.look().await;
-            self.store.answer(asked);
-            not_before = tokio::time::Instant::now() + SPACING;
+        let mut told = false;
+        while let Some(store) = self.store.upgrade() {
+            let look = store.looks().begin();
+            let began = Instant::now();
+            self.look(&store, told || look.told);
+            // What was said of the files meanwhile holds until they were read.
+            told = began.elapsed() >= STUCK;
+            store.looks().end(look);
+            drop(store);
+            // What moved is looked at again soon.
+            let moved = told || self.memory.seen.is_some();
+            let pause = if moved { self.poll.min(STILL) } else { self.poll };
+            let looked = Instant::now();
+            thread::park_timeout(pause);
+            thread::sleep(SPACING.min(pause).saturating_sub(looked.elapsed()));
         }
     }
 
     /// Looks once.
-    pub async fn look(&mut self) {
-        let told = self.told;
-        let looking = self.pending.get_or_insert_with(|| {
-            let (directory, memory) = (self.directory.clone(), self.memory.clone());
-            let poll = self.poll;
-            self.told = false;
-            tokio::task::spawn_blocking(move || look_now(&directory, memory, poll, told))
-        });
+    fn look(&mut self, store: &Store, told: bool) {
         tracing::trace!(told, "looking at the credentials' files");
-        let stuck = || Problem::Stuck(self.directory.clone());
         let now = SystemTime::now();
-        let found = match timeout(STUCK, looking).await {
-            Ok(ended) => {
-                self.pending = None;
-                ended.map_err(|_| stuck()).and_then(|looked| {
-                    self.memory = looked.memory;
-                    looked.found
-                })
-            }
-            Err(_) => Err(stuck()),
-        };
-        let published = found.and_then(|found| {
-            let result = found.map(|loaded| self.store.publish(loaded, now)).transpose();
+        let published = self.memory.look(&self.directory, self.poll, told).and_then(|found| {
+            let result = found.map(|loaded| store.publish(loaded, now)).transpose();
             result.map_err(|name| Problem::CutOff(self.directory.join(name)))
         });
         match published {
-            Ok(Some(result)) => self.announce(result, &self.store.report(), now),
-            Ok(None) => {}
-            Err(problem) => {
-                self.told |= matches!(problem, Problem::Stuck(_));
-                if self.store.note(&problem, now) {
-                    self.metrics().reload(Reload::Failed);
-                    let keeps = self.store.report().generation;
-                    let pair = self.store.pair().as_str();
-                    tracing::warn!(pair, %problem, generation_kept = keeps, "no new credentials");
-                }
+            Ok(Some(result)) => {
+                announce(result, store, self.metrics.credentials(store.pair()), now);
             }
+            Ok(None) => {}
+            Err(problem) => note(store, &self.metrics, &problem, now),
         }
-        self.warn_of_expiry(now);
+        self.warn_of_expiry(store, now);
     }
 
-    fn announce(&self, result: Reload, report: &Report, now: SystemTime) {
-        self.metrics().reload(result);
-        if result == Reload::Loaded {
-            let fingerprint = report.fingerprint.map(|fingerprint| fingerprint.to_string());
-            self.metrics().loaded(report.generation, fingerprint.unwrap_or_default(), now);
-        }
-        self.metrics().expires(report.expiry.map(|expiry| expiry.unix_seconds()));
-        if let Some(problem) = &report.expiry_problem {
-            tracing::warn!(pair = self.store.pair().as_str(), %problem, "no date of expiry");
-        }
-        tracing::info!(
-            pair = self.store.pair().as_str(),
-            generation = report.generation,
-            result = result.as_str(),
-            "read the credentials"
-        );
-    }
-
-    fn warn_of_expiry(&mut self, now: SystemTime) {
-        let Some(expiry) = self.store.report().expiry else { return };
+    fn warn_of_expiry(&mut self, store: &Store, now: SystemTime) {
+        let Some(expiry) = store.report().expiry else { return };
         let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
         let left = expiry.left(i64::try_from(now).unwrap_or(i64::MAX));
         if !self.warner.is_due(expiry.unix_seconds(), left) {
             return;
         }
-        let pair = self.store.pair().as_str();
+        let pair = store.pair().as_str();
         if left > 0 {
             tracing::warn!(pair, expires_at = %expiry, seconds_left = left, "the token expires soon");
         } else {
             tracing::error!(pair, expired_at = %expiry, "the token has expired, by its own date");
         }
     }
-
-    fn metrics(&self) -> &CredentialMetrics {
-        self.metrics.credentials(self.store.pair())
-    }
 }
 
-/// The part that touches files; runs where blocking is allowed.
-fn look_now(directory: &Path, mut memory: Memory, poll: Duration, told: bool) -> Looked {
-    let found = load::look(directory).and_then(|stamp| {
-        let now = Now { instant: Instant::now(), still_for: age(&stamp, SystemTime::now()) };
-        match memory.decide(stamp, now, poll, told) {
-            Decision::Keep | Decision::Wait => Ok(None),
-            Decision::Read => load::read(directory).and_then(|(stamp, pair)| {
-                // What can be different next time although the files are the same is tried again.
-                let for_good = matches!(pair, Ok(_) | Err(Problem::Malformed(..)));
-                memory.read = for_good.then_some(stamp);
-                pair.map(Some)
-            }),
-        }
-    });
-    if found.as_ref().is_err_and(|problem| !matches!(problem, Problem::Malformed(..))) {
-        // When they come back they are new: the same files, seen again, end the problem.
-        memory = Memory::default();
+/// Says what was read.
+fn announce(result: Reload, store: &Store, metrics: &CredentialMetrics, now: SystemTime) {
+    let report: Report = store.report();
+    let pair = store.pair().as_str();
+    metrics.reload(result);
+    if result == Reload::Loaded {
+        let fingerprint = report.fingerprint.map(|fingerprint| fingerprint.to_string());
+        metrics.loaded(report.generation, fingerprint.unwrap_or_default(), now);
     }
-    Looked { memory, found }
+    metrics.expires(report.expiry.map(|expiry| expiry.unix_seconds()));
+    if let Some(problem) = &report.expiry_problem {
+        tracing::warn!(pair, %problem, "no date of expiry");
+    }
+    let (generation, result) = (report.generation, result.as_str());
+    tracing::info!(pair, generation, result, "read the credentials");
+}
+
+/// Says what is wrong with the files, once.
+fn note(store: &Store, metrics: &Metrics, problem: &Problem, now: SystemTime) {
+    if store.note(problem, now) {
+        let pair = store.pair();
+        metrics.credentials(pair).reload(Reload::Failed);
+        let generation_kept = store.report().generation;
+        tracing::warn!(pair = pair.as_str(), %problem, generation_kept, "no new credentials");
+    }
 }
 
 fn age(stamp: &Stamp, now: SystemTime) -> Duration {
@@ -227,6 +208,37 @@ fn age(stamp: &Stamp, now: SystemTime) -> Duration {
 }
 
 impl Memory {
+    /// Looks at the files, and reads them if that is due.
+    fn look(
+        &mut self,
+        directory: &Path,
+        poll: Duration,
+        told: bool,
+    ) -> Result<Option<Loaded>, Problem> {
+        if !told && self.read.as_ref().is_some_and(|read| read.still_holds(directory)) {
+            self.seen = None;
+            return Ok(None);
+        }
+        let found = load::look(directory).and_then(|stamp| {
+            let now = Now { instant: Instant::now(), still_for: age(&stamp, SystemTime::now()) };
+            match self.decide(stamp, now, poll, told) {
+                Decision::Keep | Decision::Wait => Ok(None),
+                Decision::Read => load::read(directory).and_then(|(stamp, pair)| {
+                    // What can be different next time although the files are the same is tried
+                    // again.
+                    let for_good = matches!(pair, Ok(_) | Err(Problem::Malformed(..)));
+                    self.read = for_good.then_some(stamp);
+                    pair.map(Some)
+                }),
+            }
+        });
+        if found.as_ref().is_err_and(|problem| !matches!(problem, Problem::Malformed(..))) {
+            // When they come back they are new: the same files, seen again, end the problem.
+            *self = Self::default();
+        }
+        found
+    }
+
     /// A directory that is swapped whole is complete when it appears. In a plain one, somebody
     /// may be between the first file and the second: it must have stood still, by the files' own
     /// word or from one look to another, for the length of a poll or a second. The second is for
@@ -329,25 +341,25 @@ mod tests {
     fn only_what_the_content_is_to_blame_for_is_not_read_again() {
         let temp = tempfile::tempdir().unwrap();
         write(temp.path(), "k", "not a token");
-        let looked = look_now(temp.path(), Memory::default(), POLL, true);
-        assert!(
-            matches!(looked.found, Err(Problem::Malformed(..))) && looked.memory.read.is_some()
-        );
+        let mut memory = Memory::default();
+        let found = memory.look(temp.path(), POLL, true);
+        assert!(matches!(found, Err(Problem::Malformed(..))) && memory.read.is_some());
         fs::remove_file(temp.path().join(load::APP_KEY_FILE)).unwrap();
-        let looked = look_now(temp.path(), looked.memory, POLL, true);
-        assert!(matches!(looked.found, Err(Problem::Missing(_))) && looked.memory.read.is_none());
+        let found = memory.look(temp.path(), POLL, true);
+        assert!(matches!(found, Err(Problem::Missing(_))) && memory.read.is_none());
     }
 
     #[test]
     fn files_that_come_back_as_they_were_are_read_again() {
         let temp = tempfile::tempdir().unwrap();
         write(temp.path(), "k", "t");
-        let looked = look_now(temp.path(), Memory::default(), POLL, true);
-        assert!(matches!(looked.found, Ok(Some(_))) && looked.memory.read.is_some());
+        let mut memory = Memory::default();
+        let found = memory.look(temp.path(), POLL, true);
+        assert!(matches!(found, Ok(Some(_))) && memory.read.is_some());
         let file = temp.path().join(load::APP_KEY_FILE);
         fs::remove_file(&file).unwrap();
         fs::create_dir(&file).unwrap();
-        let looked = look_now(temp.path(), looked.memory, POLL, false);
-        assert!(matches!(looked.found, Err(Problem::NotAFile(_))) && looked.memory.read.is_none());
+        let found = memory.look(temp.path(), POLL, false);
+        assert!(matches!(found, Err(Problem::NotAFile(_))) && memory.read.is_none());
     }
 }
