@@ -100,9 +100,15 @@ impl Secret {
     /// Where this text first has the secret. Secrets of less than 8 bytes are not searched for:
     /// they would be found by chance.
     pub fn find_in(&self, text: &[u8]) -> Option<usize> {
+        /// Below this many places a search is not worth preparing.
+        const FEW: usize = 64;
         let secret = self.searched()?;
-        // Most texts are too short, and the search would be prepared for nothing.
-        if text.len() < secret.len() { None } else { memmem::find(text, secret) }
+        let last = text.len().checked_sub(secret.len())?; // most texts are too short
+        if last >= FEW {
+            return memmem::find(text, secret);
+        }
+        let mut begun = memchr::memchr_iter(*secret.first()?, text.get(..=last)?);
+        begun.find(|at| text.get(*at..).is_some_and(|text| text.starts_with(secret)))
     }
 
     /// Whether this name has the secret in any case: names lose theirs on the way.

@@ -1,5 +1,6 @@
 //! What does not depend on the machine's mood: instructions in user space and system calls of one
-//! call, on one connection, one after the other.
+//! call, on one connection, one after the other; and, less exactly, system calls of one of many at
+//! a time, which share their waits.
 //!
 //! Each is the difference between a process that served more calls and one that served fewer, so
 //! that start, warm-up and end are not in it.
@@ -16,9 +17,16 @@ use crate::upstream::Upstream;
 /// What was counted, each with its name.
 type Counts = Vec<(String, f64)>;
 
-/// Calls before and those that are counted.
-const WARM_UP: usize = 500;
-const COUNTED: usize = 1_000;
+/// On how many connections calls are made, how many of them on each before, and how many are counted.
+#[derive(Clone, Copy)]
+struct Load {
+    connections: usize,
+    warm_up: usize,
+    counted: usize,
+}
+
+const ONE: Load = Load { connections: 1, warm_up: 500, counted: 1_000 };
+const MANY: Load = Load { connections: 64, warm_up: 20, counted: 100 };
 
 /// Prints what each contestant takes, and holds the first one against what was recorded. Whether it
 /// takes no more.
@@ -53,15 +61,20 @@ fn recorded(name: &str) -> Option<f64> {
 fn count(contestant: &Contestant) -> Counts {
     let upstream = Upstream::start();
     let mut counts = Vec::new();
+    let of_one = |total: Count, access_log, load: Load| {
+        let few = total(contestant, &upstream, access_log, (load.connections, load.warm_up));
+        let each = (load.connections, load.warm_up + load.counted);
+        let many = total(contestant, &upstream, access_log, each);
+        (many as f64 - few as f64) / (load.connections * load.counted) as f64
+    };
     for (access_log, log) in [(false, "off"), (true, "on")] {
-        let of_one = |total: fn(&Contestant, &Upstream, bool, usize) -> u64| {
-            let few = total(contestant, &upstream, access_log, WARM_UP);
-            let many = total(contestant, &upstream, access_log, WARM_UP + COUNTED);
-            (many as f64 - few as f64) / COUNTED as f64
-        };
-        counts.push((format!("instructions, access log {log}"), of_one(instructions)));
-        counts.push((format!("system calls, access log {log}"), of_one(system_calls)));
+        let counted = of_one(instructions, access_log, ONE);
+        counts.push((format!("instructions, access log {log}"), counted));
+        let counted = of_one(system_calls, access_log, ONE);
+        counts.push((format!("system calls, access log {log}"), counted));
     }
+    let counted = of_one(system_calls, false, MANY);
+    counts.push(("system calls, 64 connections".to_owned(), counted));
     if let Contestant::Ours(_, binary) = contestant {
         let size = fs::metadata(binary).unwrap().len();
         counts.push(("binary (bytes)".to_owned(), size as f64));
@@ -69,11 +82,14 @@ fn count(contestant: &Contestant) -> Counts {
     counts
 }
 
+/// Counts what a process takes for so many connections with so many calls each, all in all.
+type Count = fn(&Contestant, &Upstream, bool, (usize, usize)) -> u64;
+
 fn instructions(
     contestant: &Contestant,
     upstream: &Upstream,
     access_log: bool,
-    calls: usize,
+    calls: (usize, usize),
 ) -> u64 {
     let files = tempfile::tempdir().unwrap();
     let output = format!("--callgrind-out-file={}/%p", files.path().display());
@@ -92,7 +108,7 @@ fn system_calls(
     contestant: &Contestant,
     upstream: &Upstream,
     access_log: bool,
-    calls: usize,
+    calls: (usize, usize),
 ) -> u64 {
     let files = tempfile::tempdir().unwrap();
     let output = files.path().join("calls");
@@ -120,14 +136,15 @@ fn run(
     contestant: &Contestant,
     upstream: &Upstream,
     access_log: bool,
-    calls: usize,
+    (connections, calls): (usize, usize),
     under: &[&str],
 ) {
     let under = under.iter().map(|word| (*word).to_owned()).collect();
     let setup = Setup { access_log, under, processors: "", ..Setup::default() };
     let mut running = contestant.start(upstream, &setup);
     let served = upstream.served();
-    Caller::of(running.address, 1_000).calls(calls);
-    assert_eq!(upstream.served() - served, calls as u64, "{}", running.output());
+    Caller::of(running.address, 1_000).calls_on(connections, calls);
+    let called = (connections * calls) as u64;
+    assert_eq!(upstream.served() - served, called, "{}", running.output());
     running.process.end();
 }

@@ -142,7 +142,12 @@ impl Caller {
 
     /// So many calls, one after the other on one connection.
     pub(crate) fn calls(&self, calls: usize) -> Ran {
-        self.in_threads(1, |caller, _| {
+        self.calls_on(1, calls)
+    }
+
+    /// So many calls on each of so many connections.
+    pub(crate) fn calls_on(&self, connections: usize, calls: usize) -> Ran {
+        self.in_threads(connections, |caller, _| {
             let mut connection = caller.connect().unwrap();
             let call = |_| {
                 let began = Instant::now();

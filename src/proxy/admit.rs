@@ -196,14 +196,12 @@ fn mark(name: &HeaderName) -> Option<&'static str> {
 /// Whether a caller may use this authority. A web page that made its own name point here
 /// (DNS rebinding) is turned away by it.
 fn allowed(authority: &str, policy: &Policy) -> Result<(), Reject> {
-    let end = match (authority.rfind(']'), authority.rfind(':')) {
-        (Some(bracket), Some(colon)) if colon < bracket => authority.len(),
-        (_, Some(colon)) => colon,
-        (_, None) => authority.len(),
+    // An address in brackets ends with one, its port without.
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, port),
+        Some(_) | None => (authority, ""),
     };
-    let (host, port) = authority.split_at_checked(end).unwrap_or((authority, ""));
-    let digits = port.strip_prefix(':').unwrap_or_default();
-    if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+    if !port.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(Reject::HostInvalid("its port is not a number"));
     }
     if policy.allowed_hosts.iter().any(|allowed| allowed.eq_ignore_ascii_case(host)) {

@@ -1,6 +1,6 @@
 //! The id that ties a call's answer, log lines and errors together.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 use bytes::BytesMut;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
@@ -13,8 +13,11 @@ pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-i
 /// counter.
 #[derive(Debug)]
 pub(super) struct RequestIds {
-    random: u64,
+    /// The random half, written out, and what stands between the two.
+    prefix: [u8; 17],
     counter: Cell<u64>,
+    /// Room for the next ones: one allocation serves many.
+    room: RefCell<BytesMut>,
 }
 
 impl RequestIds {
@@ -22,7 +25,13 @@ impl RequestIds {
         let mut random = [0; 8];
         // Without randomness ids would repeat between processes, which is a pity and no more.
         let _ = SystemRandom::new().fill(&mut random);
-        Self { random: u64::from_ne_bytes(random), counter: Cell::new(0) }
+        Self::beginning(u64::from_ne_bytes(random), 0)
+    }
+
+    fn beginning(random: u64, counter: u64) -> Self {
+        let mut digits = hexadecimal(random).into_iter();
+        let prefix = [0; 17].map(|_: u8| digits.next().unwrap_or(b'-'));
+        Self { prefix, counter: Cell::new(counter), room: RefCell::default() }
     }
 
     pub(super) fn take_or_make(&self, headers: &HeaderMap) -> HeaderValue {
@@ -34,25 +43,32 @@ impl RequestIds {
     }
 
     pub(super) fn make(&self) -> HeaderValue {
+        /// How many share an allocation, which the longest-lived of them keeps.
+        const TOGETHER: usize = 32;
+        const LONGEST: usize = 17 + 16;
         let count = self.counter.get();
         self.counter.set(count.wrapping_add(1));
-        let mut id = BytesMut::with_capacity(33);
-        id.extend_from_slice(&hexadecimal(self.random));
-        id.extend_from_slice(b"-");
+        let zeros = usize::try_from(count.leading_zeros() / 4).unwrap_or_default().min(15);
         let count = hexadecimal(count);
-        let zeros = count.iter().take_while(|digit| **digit == b'0').count().min(15);
-        id.extend_from_slice(count.get(zeros..).unwrap_or_default());
-        HeaderValue::from_maybe_shared(id.freeze()).unwrap_or(HeaderValue::from_static("unknown"))
+        let mut room = self.room.borrow_mut();
+        if room.capacity() < LONGEST {
+            *room = BytesMut::with_capacity(TOGETHER * LONGEST);
+        }
+        room.extend_from_slice(&self.prefix);
+        room.extend_from_slice(count.get(zeros..).unwrap_or_default());
+        let id = room.split().freeze();
+        HeaderValue::from_maybe_shared(id).unwrap_or(HeaderValue::from_static("unknown"))
     }
 }
 
 /// All 16 digits. By hand, because one is made for every call, and formatting takes ten times as long.
 fn hexadecimal(number: u64) -> [u8; 16] {
+    const DIGITS: [u8; 16] = *b"0123456789abcdef";
     let mut rest = number;
     [0; 16].map(|_: u8| {
         rest = rest.rotate_left(4);
-        let digit = rest.to_le_bytes().first().map_or(0, |byte| byte & 15);
-        if digit < 10 { b'0' + digit } else { b'a' + digit - 10 }
+        let digit = usize::try_from(rest & 15).unwrap_or_default();
+        DIGITS.get(digit).copied().unwrap_or_default()
     })
 }
 
@@ -68,8 +84,13 @@ mod tests {
     #[test]
     fn ids_are_written_as_the_standard_library_writes_numbers() {
         for number in [0, 1, 0xf, 0x10, 0x0123_4567_89ab_cdef, u64::MAX] {
-            let ids = RequestIds { random: number, counter: Cell::new(number) };
+            let ids = RequestIds::beginning(number, number);
             assert_eq!(ids.make(), format!("{number:016x}-{number:x}"));
+            let next = number.wrapping_add(1);
+            for _ in 0..100 {
+                ids.make();
+            }
+            assert_eq!(ids.make(), format!("{number:016x}-{:x}", next.wrapping_add(100)));
         }
     }
 

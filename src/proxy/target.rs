@@ -44,11 +44,16 @@ pub(super) fn check(target: &PathAndQuery) -> Result<(), &'static str> {
 /// Most paths: nothing in them could be spelled in another way, so nothing has to be asked. Whatever
 /// is not so plain is looked at closely.
 fn is_plain(path: &str) -> bool {
-    let bytes = path.as_bytes();
-    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_/".contains(byte);
-    bytes.first() == Some(&b'/')
-        && bytes.iter().all(is_plain)
-        && !bytes.windows(2).any(|pair| pair == b"//")
+    let mut before = 0;
+    path.starts_with('/')
+        && path.bytes().all(|byte| {
+            let before = std::mem::replace(&mut before, byte);
+            match byte {
+                b'/' => before != b'/',
+                b'-' | b'_' => true,
+                byte => byte.is_ascii_alphanumeric(),
+            }
+        })
 }
 
 /// What is encoded, if it is what needs to be.

@@ -53,13 +53,9 @@ pub(super) fn request_line(line: &[u8]) -> Result<bool, Fault> {
     if line == b"PRI * HTTP/2.0" {
         return Err(Fault::Http2);
     }
-    let mut parts = line.split(|byte| *byte == b' ');
-    let (Some(method), Some(target), Some(version), None) =
-        (parts.next(), parts.next(), parts.next(), parts.next())
-    else {
-        return Err(REQUEST_LINE);
-    };
-    if method.is_empty() || !are(TOKEN, method) {
+    let (method, rest) = before_space(line).ok_or(REQUEST_LINE)?;
+    let (target, version) = before_space(rest).ok_or(REQUEST_LINE)?;
+    if version.contains(&b' ') || method.is_empty() || !are(TOKEN, method) {
         return Err(REQUEST_LINE);
     }
     if method.len() > METHOD {
@@ -76,6 +72,11 @@ pub(super) fn request_line(line: &[u8]) -> Result<bool, Fault> {
         }
         _ => Err(REQUEST_LINE),
     }
+}
+
+fn before_space(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (before, after) = text.split_at_checked(memchr::memchr(b' ', text)?)?;
+    Some((before, after.get(1..)?))
 }
 
 fn check_target(target: &[u8]) -> Result<(), Fault> {
@@ -140,9 +141,13 @@ pub(super) fn chunk_size(bytes: &[u8]) -> Result<Option<(usize, u64)>, Fault> {
 /// Digits and nothing else, with room to spare in 64 bits.
 pub(super) fn number(digits: &[u8], radix: u32) -> Option<u64> {
     let longest = if radix == 16 { 15 } else { 18 };
-    let text = std::str::from_utf8(digits).ok()?;
-    let plain = (1..=longest).contains(&text.len()) && text.chars().all(|c| c.is_digit(radix));
-    plain.then(|| u64::from_str_radix(text, radix).ok()).flatten()
+    if !(1..=longest).contains(&digits.len()) {
+        return None;
+    }
+    digits.iter().try_fold(0, |number, digit| {
+        let digit = char::from(*digit).to_digit(radix)?;
+        Some(number * u64::from(radix) + u64::from(digit))
+    })
 }
 
 /// What a byte may be part of, a bit each. A table, because every byte of every head is asked for.
@@ -186,13 +191,71 @@ fn is(class: u8, byte: u8) -> bool {
 }
 
 /// Whether there is anything but visible characters, spaces and tabs, and bytes beyond ASCII
-/// (RFC 9110, section 5.5). Looks at all of them, because that is done many at a time.
+/// (RFC 9110, section 5.5).
 fn has_control(bytes: &[u8]) -> bool {
-    let is_one =
-        |byte: u8| u8::from(byte < b' ') & u8::from(byte != b'\t') | u8::from(byte == 0x7f);
-    bytes.iter().fold(0, |found, byte| found | is_one(*byte)) != 0
+    let is_control = |byte: &u8| (*byte < b' ' && *byte != b'\t') || *byte == 0x7f;
+    // Eight at a time, because nearly no value has one; the last eight may overlap those before.
+    if let Some(last) = bytes.last_chunk() {
+        let (eights, _) = bytes.as_chunks();
+        if !eights.iter().any(|eight| may_hold_control(*eight)) && !may_hold_control(*last) {
+            return false;
+        }
+    }
+    bytes.iter().any(is_control)
+}
+
+/// Whether one of these bytes is less than a space, or DEL, by subtracting from all at once. Tabs
+/// are accused as well, and so may be what stands beside one that is: look closely at what this is
+/// true of.
+fn may_hold_control(bytes: [u8; 8]) -> bool {
+    const HIGHEST: u64 = u64::from_ne_bytes([0x80; 8]);
+    let less_than = |bytes: u64, limit: u8| {
+        bytes.wrapping_sub(u64::from_ne_bytes([limit; 8])) & !bytes & HIGHEST != 0
+    };
+    let bytes = u64::from_ne_bytes(bytes);
+    less_than(bytes, b' ') || less_than(bytes ^ u64::from_ne_bytes([0x7f; 8]), 1)
 }
 
 fn are(class: u8, bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| is(class, *byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_control_character_is_found_wherever_it_stands() {
+        for length in 1..40 {
+            for at in 0..length {
+                for byte in 0..=255 {
+                    let mut value = vec![b'x'; length];
+                    value[at] = byte;
+                    let is_control = byte != b'\t' && byte.is_ascii_control();
+                    assert_eq!(has_control(&value), is_control, "{byte} at {at} of {length}");
+                    value.fill(byte);
+                    assert_eq!(has_control(&value), is_control, "{byte} alone");
+                }
+            }
+        }
+        assert!(!has_control("\u{80}\u{ff}\t \u{7ff}~~".as_bytes()));
+    }
+
+    #[test]
+    fn numbers_are_digits_and_nothing_else() {
+        for (text, radix, value) in [
+            ("0", 10, Some(0)),
+            ("007", 10, Some(7)),
+            ("999999999999999999", 10, Some(999_999_999_999_999_999)),
+            ("1000000000000000000", 10, None),
+            ("fFfFfFfFfFfFfFf", 16, Some((1 << 60) - 1)),
+            ("1000000000000000", 16, None),
+            ("", 10, None),
+            ("+1", 10, None),
+            ("a", 10, None),
+            ("g", 16, None),
+        ] {
+            assert_eq!(number(text.as_bytes(), radix), value, "{text}");
+        }
+    }
 }
