@@ -3,7 +3,7 @@
 use super::settings::{self, Loaded, SettingsArgs};
 use super::{EXIT_DONE, EXIT_USAGE};
 use crate::config::settings::{Default, Setting};
-use crate::config::{Config, Place};
+use crate::config::{Config, Place, Written};
 use crate::credentials::{
     self, APP_KEY_FILE, AUTHORIZATION_FILE, Callers, FingerprintKey, Problem, read_pair,
 };
@@ -47,10 +47,10 @@ fn problem(error: &dyn std::error::Error) -> u8 {
 
 /// The whole configuration as a file that could be used as it is; what is not a default says
 /// where it comes from.
-fn effective(written: &[(&'static Setting, Vec<String>, Place)]) -> String {
+fn effective(written: &[(&'static Setting, Written)]) -> String {
     let mut text = String::new();
     let mut above: Vec<&str> = Vec::new();
-    for (setting, values, place) in written {
+    for (setting, Written { values, entries, place }) in written {
         let segments: Vec<&str> = setting.path.split('.').collect();
         let Some((name, sections)) = segments.split_last() else { continue };
         let shared = above.iter().zip(sections).take_while(|(one, two)| one == two).count();
@@ -60,15 +60,21 @@ fn effective(written: &[(&'static Setting, Vec<String>, Place)]) -> String {
         above = sections.to_vec();
         let value = match setting.default {
             Default::One(_) => values.first().map(|value| scalar(value)).unwrap_or_default(),
-            Default::Many(_) => {
-                let items: Vec<String> = values.iter().map(|value| scalar(value)).collect();
-                format!("[{}]", items.join(", "))
-            }
+            Default::Many(_) => list(values.iter().map(|value| scalar(value))),
+            Default::Entries(_) => list(entries.iter().map(|entry| {
+                let fields =
+                    entry.iter().map(|(field, value)| format!("{field}: {}", scalar(value)));
+                format!("{{{}}}", fields.collect::<Vec<_>>().join(", "))
+            })),
         };
         let from = if *place == Place::Default { String::new() } else { format!(" # {place}") };
         text += &format!("{}{name}: {value}{from}\n", "  ".repeat(sections.len()));
     }
     text
+}
+
+fn list(items: impl Iterator<Item = String>) -> String {
+    format!("[{}]", items.collect::<Vec<_>>().join(", "))
 }
 
 /// JSON's text form is YAML's as well, whatever is in it.

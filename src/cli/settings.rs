@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::EXIT_USAGE;
 use crate::config::settings::{self as s, Setting};
-use crate::config::{Config, Place, Problem, Problems, Raw};
+use crate::config::{Config, Place, Problem, Problems, Raw, Written};
 
 /// Names the file, if `--config` does not.
 pub(super) const CONFIG_VARIABLE: &str = "INNOPAAS_PROXY_CONFIG";
@@ -47,7 +47,7 @@ pub(super) struct Loaded {
     pub(super) config: Config,
     pub(super) warnings: Vec<String>,
     /// What was written, for `check`.
-    pub(super) written: Vec<(&'static Setting, Vec<String>, Place)>,
+    pub(super) written: Vec<(&'static Setting, Written)>,
 }
 
 /// Problems, and the file they are about.
@@ -87,13 +87,7 @@ impl SettingsArgs {
         self.flags(&mut raw);
 
         let warnings = std::mem::take(&mut raw.warnings);
-        let written = s::ALL
-            .iter()
-            .map(|&setting| {
-                let written = raw.written(setting);
-                (setting, written.values, written.place)
-            })
-            .collect();
+        let written = s::ALL.iter().map(|&setting| (setting, raw.written(setting))).collect();
         match Config::from_raw(raw) {
             Ok(config) => Ok(Loaded { config, warnings, written }),
             Err(problems) => Err(Unusable { file, problems }),

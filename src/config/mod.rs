@@ -12,9 +12,10 @@ use ipnet::IpNet;
 pub use error::{Place, Problem, Problems};
 pub use listen::{Listen, ListenAddress, ListenTls, UnixSocket};
 pub use path::{PathPattern, Rule};
-pub use raw::Raw;
+pub use raw::{Entry, Raw, Written};
 pub use refusal::{Breaker, Hold, Refusal, Sign};
 pub use value::Origin;
+pub use webhook::{Application, Duplicates, Route, Server, Target, Verify, Webhook};
 
 mod error;
 mod judge;
@@ -26,6 +27,7 @@ mod refusal;
 pub mod settings;
 mod validate;
 mod value;
+mod webhook;
 
 /// Everything that can be set, checked.
 #[derive(Debug, Clone)]
@@ -44,6 +46,8 @@ pub struct Config {
     pub guard: Guard,
     /// Bounds.
     pub limits: Limits,
+    /// The receiver of webhooks, if there is one.
+    pub webhook: Option<Webhook>,
     /// Health, status and metrics.
     pub admin: Admin,
     /// What happens between SIGTERM and the end.

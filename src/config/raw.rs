@@ -23,11 +23,16 @@ pub struct Raw {
     pub warnings: Vec<String>,
 }
 
+/// What was written for one entry of a list, by field.
+pub type Entry = BTreeMap<&'static str, String>;
+
 /// One value as it was written, and where.
 #[derive(Debug, Clone)]
 pub struct Written {
     /// The values; exactly one, unless the setting is a list.
     pub values: Vec<String>,
+    /// The values of a list of entries, by field.
+    pub entries: Vec<Entry>,
     /// Who wrote it.
     pub place: Place,
 }
@@ -41,8 +46,9 @@ impl Raw {
                 let values = match setting.default {
                     Default::One(value) => vec![value.to_owned()],
                     Default::Many(values) => values.iter().map(|&v| v.to_owned()).collect(),
+                    Default::Entries(_) => Vec::new(),
                 };
-                (setting.path, Written { values, place: Place::Default })
+                (setting.path, Written { values, entries: Vec::new(), place: Place::Default })
             })
             .collect();
         Self { written, problems: Vec::new(), warnings: Vec::new() }
@@ -108,26 +114,29 @@ impl Raw {
         }
     }
 
-    /// Lays one value over what is there, given as a single text: a list is split at commas.
+    /// Lays one value over what is there, given as a single text: a list is split at commas, an
+    /// entry of one at spaces.
     pub fn text(&mut self, setting: &'static Setting, value: &str, place: Place) {
-        let values = match setting.default {
-            Default::One(_) => vec![value.trim().to_owned()],
-            Default::Many(_) => value
-                .split(',')
-                .map(str::trim)
-                .filter(|v| !v.is_empty())
-                .map(str::to_owned)
-                .collect(),
-        };
-        self.written.insert(setting.path, Written { values, place });
+        let items = || value.split(',').map(str::trim).filter(|item| !item.is_empty());
+        let (mut values, mut entries) = (Vec::new(), Vec::new());
+        match setting.default {
+            Default::One(_) => values.push(value.trim().to_owned()),
+            Default::Many(_) => values.extend(items().map(str::to_owned)),
+            Default::Entries(fields) => match items().map(|item| entry(item, fields)).collect() {
+                Some(read) => entries = read,
+                None => return self.problem(place, setting.path, form(fields)),
+            },
+        }
+        self.written.insert(setting.path, Written { values, entries, place });
     }
 
     /// What holds for a setting.
     pub fn written(&self, setting: &'static Setting) -> Written {
-        self.written
-            .get(setting.path)
-            .cloned()
-            .unwrap_or(Written { values: Vec::new(), place: Place::Default })
+        self.written.get(setting.path).cloned().unwrap_or(Written {
+            values: Vec::new(),
+            entries: Vec::new(),
+            place: Place::Default,
+        })
     }
 
     fn section(&mut self, text: &str, above: &[&str], entries: &serde_yaml::Mapping) {
@@ -159,22 +168,32 @@ impl Raw {
     }
 
     fn file_value(&mut self, setting: &'static Setting, value: &Value, place: Place) {
-        let values = match (setting.default, value) {
+        let (mut values, mut entries) = (Vec::new(), Vec::new());
+        let fits = match (setting.default, value) {
             (_, Value::Null) => return, // `setting:` with nothing behind it keeps the default
-            (Default::Many(_), Value::Sequence(items)) => items.iter().map(scalar).collect(),
-            (_, value) => scalar(value).map(|value| vec![value]),
+            (Default::Entries(fields), Value::Sequence(items)) => {
+                let read: Option<Vec<_>> = items.iter().map(|item| mapping(item, fields)).collect();
+                read.map(|read| entries = read)
+            }
+            (Default::Entries(_), _) => None,
+            (Default::Many(_), Value::Sequence(items)) => {
+                let read: Option<Vec<_>> = items.iter().map(scalar).collect();
+                read.map(|read| values = read)
+            }
+            (Default::One(_) | Default::Many(_), value) => {
+                scalar(value).map(|value| values.push(value))
+            }
         };
-        match values {
-            Some(values) => drop(self.written.insert(setting.path, Written { values, place })),
-            None => self.problem(
-                place,
-                setting.path,
-                match setting.default {
-                    Default::One(_) => "must be a single value".to_owned(),
-                    Default::Many(_) => "must be a list of texts".to_owned(),
-                },
-            ),
+        if fits.is_some() {
+            self.written.insert(setting.path, Written { values, entries, place });
+            return;
         }
+        let form = match setting.default {
+            Default::One(_) => "must be a single value".to_owned(),
+            Default::Many(_) => "must be a list of texts".to_owned(),
+            Default::Entries(fields) => form(fields),
+        };
+        self.problem(place, setting.path, form);
     }
 
     fn unknown(&mut self, place: Place, path: &str) {
@@ -211,6 +230,33 @@ fn scalar(value: &Value) -> Option<String> {
         Value::Number(number) => Some(number.to_string()),
         Value::Null | Value::Sequence(_) | Value::Mapping(_) | Value::Tagged(_) => None,
     }
+}
+
+/// An entry of a list, as the file has it: single values by field.
+fn mapping(value: &Value, fields: &[&'static str]) -> Option<Entry> {
+    let Value::Mapping(written) = value else { return None };
+    let field = |(key, value): (&Value, &Value)| {
+        let known = fields.iter().find(|field| key.as_str() == Some(**field))?;
+        Some((*known, scalar(value)?))
+    };
+    written.iter().map(field).collect()
+}
+
+/// An entry of a list, as one text has it: `field=value field=value`.
+fn entry(text: &str, fields: &[&'static str]) -> Option<Entry> {
+    let mut entry = Entry::new();
+    for part in text.split_whitespace() {
+        let (name, value) = part.split_once('=')?;
+        let known = fields.iter().find(|field| **field == name)?;
+        if entry.insert(known, value.to_owned()).is_some() {
+            return None;
+        }
+    }
+    Some(entry)
+}
+
+fn form(fields: &[&str]) -> String {
+    format!("must be a list of entries with single values for {}", fields.join(", "))
 }
 
 /// The known name that is most like the unknown one, if any is like it at all.

@@ -22,6 +22,9 @@ pub enum Default {
     One(&'static str),
     /// A list of values.
     Many(&'static [&'static str]),
+    /// An empty list of entries, each of which may have these fields. As one text, an entry is
+    /// `field=value field=value`.
+    Entries(&'static [&'static str]),
 }
 
 impl Setting {
@@ -46,7 +49,7 @@ macro_rules! settings {
     };
 }
 
-use self::Default::{Many, One};
+use self::Default::{Entries, Many, One};
 
 settings! {
     LISTEN_ADDRESS "listen.address" One("127.0.0.1:7253"),
@@ -155,6 +158,35 @@ settings! {
         "How long an application may take for each 16 KiB of a body that it sends, and may leave an answer unread.";
     LIMITS_IDLE "limits.idle" One("30m"),
         "How long an application's unused connection is kept: longer than its pool keeps it, so that the proxy closes first only when somebody waits for a place.";
+
+    WEBHOOK_LISTEN "webhook.listen" One("127.0.0.1:7254"),
+        "Where InnoPaaS's webhooks arrive, once `webhook.credentials` or `webhook.verify` says how they are verified; behind an Ingress it is `0.0.0.0:7254`.";
+    WEBHOOK_VERIFY "webhook.verify" One("headers"),
+        "`headers` lets in what shows a pair of `webhook.credentials`; `none` lets everybody in, and warns for as long as it does.";
+    WEBHOOK_CREDENTIALS "webhook.credentials" Entries(&["app", "current", "previous"]),
+        "For each InnoPaaS application its name here, the directory with the files `user-name` and `authorization` as typed into the console, and perhaps one with those from before, which count as well.";
+    WEBHOOK_BODY_CHECK "webhook.body_check" One("false"),
+        "Whether an SMS push must also show, in its body or query, the values of the files `receiver` and `pswd` in the same directory, which are then masked.";
+    WEBHOOK_TLS_CERTIFICATE_FILE "webhook.tls.certificate_file" One(""),
+        "PEM file with the certificate, and the chain behind it, that InnoPaaS is shown; empty means plain HTTP, behind an Ingress.";
+    WEBHOOK_TLS_KEY_FILE "webhook.tls.key_file" One(""),
+        "PEM file with that certificate's private key.";
+    WEBHOOK_METHODS "webhook.methods" Many(&["POST"]),
+        "Methods that events may come with: `POST`, `GET` where the console says so, or both.";
+    WEBHOOK_ROUTES "webhook.routes" Entries(&["app", "type", "path", "to"]),
+        "Where events go: the first entry whose app, event type and path (each only if written) fit; `to` is `http://host:port/path`, or `unix:/socket:/path`.";
+    WEBHOOK_DEFAULT "webhook.default" One(""),
+        "Where events go that no route fits, written as `to` is; empty refuses them with 404.";
+    WEBHOOK_DEADLINE "webhook.deadline" One("2500ms"),
+        "How long an event may take from its head to the application's whole answer; InnoPaaS is thought to wait about 3 s.";
+    WEBHOOK_BODY "webhook.body" One("1MiB"),
+        "Size of an event's body.";
+    WEBHOOK_CONNECTIONS "webhook.connections" One("256"),
+        "Connections to the receiver at a time; those without an event make room for others.";
+    WEBHOOK_DUPLICATES_WINDOW "webhook.duplicates.window" One("0s"),
+        "How long an event that an application acknowledged is answered 200 without asking it again; 0s is off.";
+    WEBHOOK_DUPLICATES_ENTRIES "webhook.duplicates.entries" One("10000"),
+        "How many acknowledged events are remembered for that.";
 
     ADMIN_ADDRESS "admin.address" One("127.0.0.1:7255"),
         "Where health, status and metrics are; read-only and without secrets, so that it may be the pod's address.";

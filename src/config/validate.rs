@@ -11,6 +11,7 @@ use super::raw::Raw;
 use super::refusal::refusal;
 use super::settings as s;
 use super::value::{self, Origin};
+use super::webhook::webhook;
 use super::{
     Admin, Config, Credentials, Deadlines, Drain, Guard, Limits, Log, LogFormat, Mode, Policy,
     Upstream,
@@ -27,6 +28,7 @@ pub(super) fn validate(raw: Raw) -> Result<Config, Problems> {
     let policy = policy(&mut judge);
     let guard = guard(&mut judge);
     let limits = limits(&mut judge);
+    let webhook = webhook(&mut judge);
     let admin = admin(&mut judge);
     let drain = drain(&mut judge);
     let log = log(&mut judge);
@@ -35,6 +37,13 @@ pub(super) fn validate(raw: Raw) -> Result<Config, Problems> {
         && admin.address.port() != 0
     {
         judge.problem(&s::ADMIN_ADDRESS, "must not be the address of listen.address");
+    }
+    if let (Some((listen, _)), Some(Some(webhook)), Some(admin)) = (&listen, &webhook, &admin)
+        && webhook.address.port() != 0
+        && (listen.address == ListenAddress::Tcp(webhook.address)
+            || admin.address == webhook.address)
+    {
+        judge.problem(&s::WEBHOOK_LISTEN, "must not be the address of another listener");
     }
     let config = (|| {
         let ((listen, mut allowed_hosts), upstream) = (listen?, upstream?);
@@ -55,6 +64,7 @@ pub(super) fn validate(raw: Raw) -> Result<Config, Problems> {
             policy,
             guard: guard?,
             limits,
+            webhook: webhook?,
             admin,
             drain: drain?,
             log: log?,
