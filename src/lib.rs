@@ -8,17 +8,19 @@
 //! | --- | --- | --- |
 //! | 5 | `cli` | commands, exit codes |
 //! | 4 | `app` | builds the parts, owns every task, orders start and shutdown |
-//! | 3 | `proxy` `admin` `sandbox` | what each listener does |
-//! | 2 | `server` `upstream` `credentials` | sockets, TLS, files |
+//! | 3 | `proxy` `webhook` `admin` `sandbox` | what each listener does |
+//! | 2 | `server` `upstream` `credentials` `problem` | sockets, TLS, files, refusals |
 //! | 1 | `config` `telemetry` `lifecycle` | what everyone may know |
-//! | 0 | `secret` | vocabulary without I/O |
+//! | 0 | `secret` `fields` | vocabulary without I/O |
 
 pub mod admin;
 pub mod app;
 pub mod cli;
 pub mod config;
 pub mod credentials;
+pub mod fields;
 pub mod lifecycle;
+pub mod problem;
 pub mod proxy;
 pub mod sandbox;
 pub mod secret;

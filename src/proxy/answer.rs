@@ -7,25 +7,9 @@ use http::StatusCode;
 
 use super::content_type::Refused;
 use super::reject::Reject;
+use crate::problem::Problem;
 use crate::telemetry::code::{Code, Sent};
 use crate::upstream::{self, BodyFault, Kind};
-
-/// What a caller is told.
-#[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) code: Code,
-    pub(super) status: StatusCode,
-    /// Whose fault it is.
-    pub(super) title: &'static str,
-    pub(super) detail: String,
-    pub(super) remedy: String,
-    /// An error type of RFC 9209, section 2.3.
-    pub(super) proxy_status: &'static str,
-    /// In seconds.
-    pub(super) retry_after: Option<u32>,
-    /// Whether the connection is of no use any more.
-    pub(super) close: bool,
-}
 
 const CALLER: &str = "The request cannot be passed on: the calling application must change it";
 const OPERATOR: &str = "The proxy is not able to pass on requests: its operator must act";
@@ -34,11 +18,11 @@ const INNOPAAS: &str = "InnoPaaS gave no valid answer";
 
 impl Reject {
     /// What the caller is told.
-    pub(super) fn answer(&self) -> Answer {
+    pub(super) fn problem(&self) -> Problem {
         let code = self.code();
         match self {
             // A stranger keeps no place.
-            Self::Caller => Answer {
+            Self::Caller => Problem {
                 close: true,
                 ..denied(
                     code,
@@ -101,7 +85,7 @@ impl Reject {
             Self::HostInvalid(why) => {
                 let detail = format!("The Host header is refused: {why}.");
                 let remedy = "Send exactly one Host header, such as localhost:7253.";
-                Answer { close: true, ..caller(code, StatusCode::BAD_REQUEST, detail, remedy) }
+                Problem { close: true, ..caller(code, StatusCode::BAD_REQUEST, detail, remedy) }
             }
             Self::HostRefused => caller(
                 code,
@@ -113,7 +97,7 @@ impl Reject {
             Self::Framing(why) => {
                 let detail = format!("The length of the body is ambiguous: {why}.");
                 let remedy = "Send either one Content-Length or one `Transfer-Encoding: chunked`.";
-                Answer { close: true, ..caller(code, StatusCode::BAD_REQUEST, detail, remedy) }
+                Problem { close: true, ..caller(code, StatusCode::BAD_REQUEST, detail, remedy) }
             }
             Self::Upgrade => caller(
                 code,
@@ -143,14 +127,14 @@ fn unreadable(
     status: StatusCode,
     detail: impl Into<String>,
     remedy: &'static str,
-) -> Answer {
-    Answer { close: true, ..caller(code, status, detail, remedy) }
+) -> Problem {
+    Problem { close: true, ..caller(code, status, detail, remedy) }
 }
 
 /// Well-formed, and not allowed (RFC 9209, section 2.3.23).
-fn denied(code: Code, detail: impl Into<String>, remedy: &'static str) -> Answer {
+fn denied(code: Code, detail: impl Into<String>, remedy: &'static str) -> Problem {
     let proxy_status = "http_request_denied";
-    Answer { proxy_status, ..caller(code, StatusCode::FORBIDDEN, detail, remedy) }
+    Problem { proxy_status, ..caller(code, StatusCode::FORBIDDEN, detail, remedy) }
 }
 
 fn caller(
@@ -158,8 +142,8 @@ fn caller(
     status: StatusCode,
     detail: impl Into<String>,
     remedy: impl Into<String>,
-) -> Answer {
-    Answer {
+) -> Problem {
+    Problem {
         code,
         status,
         title: CALLER,
@@ -171,8 +155,8 @@ fn caller(
     }
 }
 
-fn credentials_missing(code: Code, why: &str) -> Answer {
-    Answer {
+fn credentials_missing(code: Code, why: &str) -> Problem {
+    Problem {
         code,
         status: StatusCode::SERVICE_UNAVAILABLE,
         title: OPERATOR,
@@ -185,10 +169,10 @@ fn credentials_missing(code: Code, why: &str) -> Answer {
     }
 }
 
-fn credential_refused(code: Code, refusals: u32, wait: Duration) -> Answer {
+fn credential_refused(code: Code, refusals: u32, wait: Duration) -> Problem {
     // Up, so that who waits so long is not early; a second at least.
     let seconds = u32::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u32::MAX).max(1);
-    Answer {
+    Problem {
         code,
         status: StatusCode::SERVICE_UNAVAILABLE,
         title: OPERATOR,
@@ -206,7 +190,7 @@ fn credential_refused(code: Code, refusals: u32, wait: Duration) -> Answer {
     }
 }
 
-fn content_type(code: Code, refused: &Refused) -> Answer {
+fn content_type(code: Code, refused: &Refused) -> Problem {
     let (detail, remedy) = match refused {
         Refused::NotMultipart => (
             "This path takes multipart/form-data and nothing else.".to_owned(),
@@ -254,7 +238,7 @@ fn line_to_change(kind: &str) -> &'static str {
     }
 }
 
-fn body(code: Code, fault: BodyFault, sent: Sent) -> Answer {
+fn body(code: Code, fault: BodyFault, sent: Sent) -> Problem {
     // 408 invites a client to repeat by itself (RFC 9110, section 15.5.9); after a byte left that
     // could send a message twice.
     let stalled = match sent {
@@ -282,7 +266,7 @@ fn body(code: Code, fault: BodyFault, sent: Sent) -> Answer {
         Sent::No => remedy.to_owned(),
         Sent::Maybe => format!("{remedy} {CHECK_FIRST}"),
     };
-    Answer { close: true, ..caller(code, status, detail, remedy) }
+    Problem { close: true, ..caller(code, status, detail, remedy) }
 }
 
 /// A message that is sent twice is billed twice.
@@ -290,7 +274,7 @@ const CHECK_FIRST: &str = "Part of the request may have left: whether InnoPaaS a
                            known, so look there before you send it again.";
 const TRY_AGAIN: &str = "Nothing was sent: the call can be made again.";
 
-fn upstream(code: Code, error: &upstream::Error) -> Answer {
+fn upstream(code: Code, error: &upstream::Error) -> Problem {
     const BAD: StatusCode = StatusCode::BAD_GATEWAY;
     const LATE: StatusCode = StatusCode::GATEWAY_TIMEOUT;
     let (status, title, what, proxy_status) = match error.kind {
@@ -351,7 +335,7 @@ fn upstream(code: Code, error: &upstream::Error) -> Answer {
         }
         (Sent::No, _) => TRY_AGAIN.to_owned(),
     };
-    Answer {
+    Problem {
         code,
         status,
         title,

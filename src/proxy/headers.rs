@@ -12,6 +12,7 @@ use http::{HeaderValue, Method};
 use super::admit::Admitted;
 use super::content_type::Content;
 use crate::config::Policy;
+use crate::fields::{Named, fold};
 use crate::upstream::Fields;
 
 /// A request without anything that is ours to write. Can be sent more than once, with another pair.
@@ -120,36 +121,6 @@ fn is_ours(name: &HeaderName, policy: &Policy) -> bool {
     let mut folded = [0; LONGEST];
     let Some(folded) = fold(name.as_str().as_bytes(), &mut folded) else { return false };
     never_leaves(folded) || (!policy.keep_signature_headers && is_of_signature(folded))
-}
-
-/// Without `-` and `_` (the name is in lower case already); `None` if it is longer than any name
-/// on the lists.
-fn fold<'f>(name: &[u8], into: &'f mut [u8; LONGEST]) -> Option<&'f [u8]> {
-    let mut length = 0;
-    for byte in name.iter().filter(|byte| !matches!(byte, b'-' | b'_')) {
-        *into.get_mut(length)? = *byte;
-        length += 1;
-    }
-    into.get(..length)
-}
-
-/// The headers that `Connection` names.
-struct Named(Vec<HeaderValue>);
-
-impl Named {
-    fn in_connection(headers: &HeaderMap) -> Self {
-        Self(headers.get_all(header::CONNECTION).iter().cloned().collect())
-    }
-
-    fn contains(&self, name: &HeaderName) -> bool {
-        let name = name.as_str().as_bytes();
-        self.0.iter().any(|value| options(value).any(|option| option.eq_ignore_ascii_case(name)))
-    }
-}
-
-/// Of bytes: one that is not ASCII spoils its own name and must not hide the others.
-fn options(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
-    value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
 }
 
 #[cfg(test)]

@@ -4,9 +4,9 @@ use http::HeaderValue;
 
 use super::content_type::{Content, JSON};
 use super::headers::Stripped;
-use super::request_id::X_REQUEST_ID;
 use crate::credentials::Credentials;
 use crate::secret::Secret;
+use crate::telemetry::request_id::X_REQUEST_ID;
 use crate::upstream::RequestHead;
 
 /// The access key's header, as the guide spells it. Names are case-insensitive (RFC 9110, section

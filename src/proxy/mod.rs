@@ -20,6 +20,7 @@ use crate::telemetry::access::{AccessLog, AccessRecord};
 use crate::telemetry::code::{Code, Outcome};
 use crate::telemetry::metrics::WorkerMetrics;
 use crate::telemetry::recent::RecentErrors;
+use crate::telemetry::request_id::RequestIds;
 use crate::upstream;
 
 use admit::admit;
@@ -27,7 +28,6 @@ use body::AnswerBody;
 use echo::SearchedBody;
 use exchange::Exchange;
 use reject::Reject;
-use request_id::RequestIds;
 use send::Upstream;
 
 pub mod admit;
@@ -46,7 +46,6 @@ mod peek;
 mod properties;
 mod refusal;
 mod reject;
-mod request_id;
 mod respond;
 mod send;
 mod target;

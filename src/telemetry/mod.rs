@@ -9,4 +9,5 @@ mod line;
 pub mod log;
 pub mod metrics;
 pub mod recent;
+pub mod request_id;
 pub mod sink;

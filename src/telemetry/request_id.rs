@@ -7,12 +7,12 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use ring::rand::{SecureRandom, SystemRandom};
 
 /// Taken from the caller if it is well-formed, made otherwise, always returned.
-pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Makes ids that differ between processes and workers by a random half, and within one by a
 /// counter.
 #[derive(Debug)]
-pub(super) struct RequestIds {
+pub struct RequestIds {
     /// The random half, written out, and what stands between the two.
     prefix: [u8; 17],
     counter: Cell<u64>,
@@ -20,8 +20,15 @@ pub(super) struct RequestIds {
     room: RefCell<BytesMut>,
 }
 
+impl Default for RequestIds {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl RequestIds {
-    pub(super) fn new() -> Self {
+    /// With a random half of its own.
+    pub fn new() -> Self {
         let mut random = [0; 8];
         // Without randomness ids would repeat between processes, which is a pity and no more.
         let _ = SystemRandom::new().fill(&mut random);
@@ -34,7 +41,8 @@ impl RequestIds {
         Self { prefix, counter: Cell::new(counter), room: RefCell::default() }
     }
 
-    pub(super) fn take_or_make(&self, headers: &HeaderMap) -> HeaderValue {
+    /// The caller's, if it is well-formed, else a new one.
+    pub fn take_or_make(&self, headers: &HeaderMap) -> HeaderValue {
         let mut given = headers.get_all(X_REQUEST_ID).iter();
         match (given.next(), given.next()) {
             (Some(id), None) if is_well_formed(id.as_bytes()) => id.clone(),
@@ -42,7 +50,8 @@ impl RequestIds {
         }
     }
 
-    pub(super) fn make(&self) -> HeaderValue {
+    /// A new one.
+    pub fn make(&self) -> HeaderValue {
         /// How many share an allocation, which the longest-lived of them keeps.
         const TOGETHER: usize = 32;
         const LONGEST: usize = 17 + 16;
