@@ -74,4 +74,17 @@ impl Problem {
         }
         response.map(|()| body)
     }
+
+    /// The same, as the bytes of the last answer on a connection.
+    pub fn bytes(self, sent: Sent, request_id: &HeaderValue) -> Bytes {
+        let (mut head, body) = self.response(sent, request_id).into_parts();
+        head.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        let mut bytes = format!("HTTP/1.1 {}\r\n", head.status).into_bytes();
+        for (name, value) in &head.headers {
+            bytes.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
+        }
+        bytes.extend(b"\r\n");
+        bytes.extend(body);
+        bytes.into()
+    }
 }

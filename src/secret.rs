@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::HeaderValue;
 use memchr::memmem;
 use ring::hmac;
-use subtle::ConstantTimeEq;
+use subtle::{Choice, ConstantTimeEq};
 use zeroize::Zeroizing;
 
 /// The longest secret that is accepted, in bytes: InnoPaaS's samples are 17 and 56 bytes long, a
@@ -27,6 +27,14 @@ const SEARCHED_FROM: usize = 8;
 /// connections hold are not.
 #[derive(Clone)]
 pub struct Secret(HeaderValue);
+
+/// A key that lives as long as the process, and that nobody else knows.
+pub struct DigestKey(hmac::Key);
+
+/// What a secret can be recognised by, and nothing else be learnt from. Two of them are compared in
+/// the same time, whatever they were made of.
+#[derive(Clone, Copy)]
+pub struct Digest([u8; 32]);
 
 /// Why bytes cannot be a secret. Says where, never what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,6 +137,11 @@ impl Secret {
         (1..secret.len()).rev().find(begins).unwrap_or_default()
     }
 
+    /// Its keyed hash.
+    pub fn digest(&self, key: &DigestKey) -> Digest {
+        key.digest(self.0.as_bytes())
+    }
+
     /// Mixes it, with its length, into a keyed hash.
     pub fn mix_into(&self, context: &mut hmac::Context) {
         context.update(&(self.len() as u64).to_be_bytes());
@@ -143,6 +156,38 @@ impl Secret {
     #[expect(clippy::len_without_is_empty, reason = "an empty secret cannot be made")]
     pub fn len(&self) -> usize {
         self.0.len()
+    }
+}
+
+impl DigestKey {
+    /// Of these bytes, which should be random.
+    pub fn new(bytes: &[u8; 32]) -> Self {
+        Self(hmac::Key::new(hmac::HMAC_SHA256, bytes))
+    }
+
+    /// Of these bytes. The time that it takes depends on how many they are.
+    pub fn digest(&self, bytes: &[u8]) -> Digest {
+        let tag = hmac::sign(&self.0, bytes);
+        Digest(tag.as_ref().try_into().unwrap_or_default()) // SHA-256 has 32 bytes
+    }
+}
+
+impl Digest {
+    /// Whether both were made of the same bytes.
+    pub fn same_as(&self, other: &Self) -> Choice {
+        self.0.ct_eq(&other.0)
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Digest")
+    }
+}
+
+impl fmt::Debug for DigestKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DigestKey")
     }
 }
 

@@ -6,7 +6,7 @@ use http::{Response, StatusCode};
 use http_body_util::Full;
 
 use super::{Admin, text};
-use crate::credentials::Store;
+use crate::credentials::{ConsoleReport, Store};
 use crate::lifecycle::Phase;
 
 impl Admin {
@@ -25,6 +25,7 @@ impl Admin {
         if let Some(standby) = self.keyring.standby() {
             words += &self.in_words("standby", standby);
         }
+        words += &self.webhook_in_words();
         verdict(phase == Phase::Serving && (loaded || self.ready_without_credentials), &words)
     }
 
@@ -48,6 +49,25 @@ impl Admin {
         }
         if self.keyring.is_refused(pair) {
             words += &format!("{name}: InnoPaaS refuses it; replace the token\n");
+        }
+        words
+    }
+
+    fn webhook_in_words(&self) -> String {
+        let reports = match &self.webhook {
+            None => return String::new(),
+            Some(None) => {
+                return "webhook: everybody is let in, because webhook.verify is none\n".to_owned();
+            }
+            Some(Some(reports)) => reports.all(),
+        };
+        let mut words = String::new();
+        for ConsoleReport { app, which, in_use, problem } in reports {
+            let state = if in_use { "is in use" } else { "holds nothing" };
+            words += &format!("webhook: {app}: {which} {state}\n");
+            if let Some(problem) = problem {
+                words += &format!("webhook: {app}: {which}: the last reload failed: {problem}\n");
+            }
         }
         words
     }

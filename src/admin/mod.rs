@@ -15,7 +15,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 use tower_http::timeout::TimeoutLayer;
 
-use crate::credentials::Keyring;
+use crate::credentials::{ConsoleReports, Keyring};
 use crate::lifecycle::{Phases, Pulse};
 use crate::server::Abort;
 use crate::telemetry::metrics::Metrics;
@@ -33,6 +33,9 @@ pub struct Admin {
     pub pulses: Vec<Pulse>,
     /// How the pairs of credentials fare.
     pub keyring: Arc<Keyring>,
+    /// How what webhooks are verified with fares: nothing, if they are not received, and no reports,
+    /// if everybody is let in.
+    pub webhook: Option<Option<ConsoleReports>>,
     /// Whether `/readyz` may say yes without a pair.
     pub ready_without_credentials: bool,
     /// Everything that is counted.

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use serde_json::{Value, json};
 
 use super::Admin;
-use crate::credentials::Store;
+use crate::credentials::{ConsoleReport, Store};
 
 impl Admin {
     pub(super) fn status(&self) -> String {
@@ -31,6 +31,10 @@ impl Admin {
             "workers": self.pulses.len(),
             "credentials": self.pair(self.keyring.primary(), now),
             "standby": self.keyring.standby().map(|standby| self.pair(standby, now)),
+            "webhook": self.webhook.as_ref().map(|reports| json!({
+                "verified": reports.is_some(),
+                "credentials": reports.as_ref().map(|reports| console(reports.all())),
+            })),
             "recent_errors": errors,
         });
         format!("{status:#}\n")
@@ -56,6 +60,11 @@ impl Admin {
             "problem": report.problem.or(report.expiry_problem),
         })
     }
+}
+
+fn console(reports: Vec<ConsoleReport>) -> Vec<Value> {
+    let report = |ConsoleReport { app, which, in_use, problem }| json!({ "app": &*app, "which": which, "in_use": in_use, "problem": problem });
+    reports.into_iter().map(report).collect()
 }
 
 fn unix_seconds(time: SystemTime) -> i64 {

@@ -29,10 +29,12 @@ use crate::telemetry::recent::RecentErrors;
 use crate::upstream::{self, Roots, TlsError};
 
 use drain::{Signals, drain};
+use receiver::{Around, Bound, Running};
 use worker::Shared;
 
 mod drain;
 mod process;
+mod receiver;
 mod worker;
 
 /// A process whose listeners are bound, and who serves nobody yet.
@@ -44,6 +46,7 @@ pub struct App {
     /// Gives the Unix socket's path back, whatever becomes of the process's start and run.
     socket_file: Option<SocketFile>,
     admin_listener: TcpListener,
+    receiver: Option<Bound>,
     callers: Callers,
     fingerprints: Arc<FingerprintKey>,
     tls: Arc<ClientConfig>,
@@ -59,6 +62,8 @@ pub struct Addresses {
     pub listen: ListenAddress,
     /// For probes and Prometheus.
     pub admin: SocketAddr,
+    /// For InnoPaaS's webhooks, if they are received.
+    pub webhook: Option<SocketAddr>,
 }
 
 /// Why a process could not start.
@@ -106,6 +111,7 @@ impl App {
         let admin = config.admin.address;
         let admin_listener = server::bind(admin)
             .map_err(|e| StartError::Bind("admin.address", ListenAddress::Tcp(admin), e))?;
+        let receiver = Bound::bind(&config)?;
         let metrics = Metrics::new(config.limits.workers, log.sink());
         Ok(Self {
             config,
@@ -113,6 +119,7 @@ impl App {
             listener,
             socket_file,
             admin_listener,
+            receiver,
             callers,
             fingerprints,
             tls,
@@ -133,6 +140,7 @@ impl App {
                 Listener::Unix(_) => self.config.listen.address.clone(),
             },
             admin: self.admin_listener.local_addr()?,
+            webhook: self.receiver.as_ref().map(Bound::address).transpose()?,
         })
     }
 
@@ -148,6 +156,7 @@ impl App {
             listener,
             socket_file,
             admin_listener,
+            receiver,
             callers,
             fingerprints,
             tls,
@@ -172,13 +181,23 @@ impl App {
                 recent: &recent,
                 admission: admission(&config.listen.address, &callers),
                 callers: callers.tokens(),
-                access_log,
+                access_log: access_log.clone(),
             };
             let (mut workers, pulses) = worker::start(&shared, listener, &metrics, &phases)?;
+            let webhook = receiver.as_ref().map(Bound::reports);
+            let around = Around {
+                metrics: Arc::clone(metrics.webhook()),
+                recent: Arc::clone(&recent),
+                log: access_log,
+                phases: phases.clone(),
+            };
+            let receiver = receiver.map(|bound| bound.start(&config, around, &mut workers));
+            let receiver = receiver.transpose()?;
             let admin = Arc::new(Admin {
                 phases: phases.clone(),
                 pulses,
                 keyring: Arc::clone(&keyring),
+                webhook,
                 ready_without_credentials: config.admin.ready_without_credentials,
                 metrics: Arc::clone(&metrics),
                 recent,
@@ -194,12 +213,18 @@ impl App {
             let forgetting = signal(SignalKind::hangup())?;
             tasks.spawn_local(async move { match keyring.follow(forgetting).await {} });
             tasks.spawn_local(callers.run(hangup));
+            if let Some(running) = receiver {
+                let Running { tls, looks } = running;
+                tasks.spawn_local(tls.run(signal(SignalKind::hangup())?));
+                tasks.spawn_local(receiver::follow(looks, signal(SignalKind::hangup())?));
+            }
 
             life.advance(Phase::Serving);
             tracing::info!(
                 version = env!("CARGO_PKG_VERSION"),
                 listen = %addresses.listen,
                 admin = %addresses.admin,
+                webhook = addresses.webhook.map(tracing::field::display),
                 upstream = %config.upstream.origin,
                 %roots,
                 workers = config.limits.workers,

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::judge::Judge;
-use super::settings as s;
+use super::settings::{self as s, Setting};
 use super::value::{self, optional_path, socket_address};
 
 /// The application's side.
@@ -51,6 +51,8 @@ pub struct ListenTls {
     pub key_file: PathBuf,
     /// Authorities that callers' certificates must come from.
     pub client_ca_file: Option<PathBuf>,
+    /// The settings that name these files, in the same order.
+    pub settings: [&'static Setting; 3],
 }
 
 impl fmt::Display for ListenAddress {
@@ -76,7 +78,12 @@ pub(super) fn listen(judge: &mut Judge) -> Option<(Listen, Vec<String>)> {
     let (address, exposed, caller_token_file) = (address?, exposed?, caller_token_file?);
     let tls = match (certificate_file?, key_file?, client_ca_file?) {
         (Some(certificate_file), Some(key_file), client_ca_file) => {
-            Some(ListenTls { certificate_file, key_file, client_ca_file })
+            let settings = [
+                &s::LISTEN_TLS_CERTIFICATE_FILE,
+                &s::LISTEN_TLS_KEY_FILE,
+                &s::LISTEN_TLS_CLIENT_CA_FILE,
+            ];
+            Some(ListenTls { certificate_file, key_file, client_ca_file, settings })
         }
         (None, None, None) => None,
         _ => {

@@ -11,7 +11,7 @@ use super::raw::Raw;
 use super::refusal::refusal;
 use super::settings as s;
 use super::value::{self, Origin};
-use super::webhook::webhook;
+use super::webhook::{Section, webhook};
 use super::{
     Admin, Config, Credentials, Deadlines, Drain, Guard, Limits, Log, LogFormat, Mode, Policy,
     Upstream,
@@ -38,7 +38,8 @@ pub(super) fn validate(raw: Raw) -> Result<Config, Problems> {
     {
         judge.problem(&s::ADMIN_ADDRESS, "must not be the address of listen.address");
     }
-    if let (Some((listen, _)), Some(Some(webhook)), Some(admin)) = (&listen, &webhook, &admin)
+    if let (Some((listen, _)), Some(Section::On(webhook)), Some(admin)) =
+        (&listen, &webhook, &admin)
         && webhook.address.port() != 0
         && (listen.address == ListenAddress::Tcp(webhook.address)
             || admin.address == webhook.address)
@@ -64,7 +65,7 @@ pub(super) fn validate(raw: Raw) -> Result<Config, Problems> {
             policy,
             guard: guard?,
             limits,
-            webhook: webhook?,
+            webhook: webhook?.receiver(),
             admin,
             drain: drain?,
             log: log?,

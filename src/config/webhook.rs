@@ -110,6 +110,22 @@ pub struct Duplicates {
     pub entries: usize,
 }
 
+/// What the section comes to.
+pub(super) enum Section {
+    /// There is no receiver.
+    Off,
+    On(Box<Webhook>),
+}
+
+impl Section {
+    pub(super) fn receiver(self) -> Option<Webhook> {
+        match self {
+            Self::Off => None,
+            Self::On(webhook) => Some(*webhook),
+        }
+    }
+}
+
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.server {
@@ -122,7 +138,7 @@ impl fmt::Display for Target {
     }
 }
 
-pub(super) fn webhook(judge: &mut Judge) -> Option<Option<Webhook>> {
+pub(super) fn webhook(judge: &mut Judge) -> Option<Section> {
     let address = judge.one(&s::WEBHOOK_LISTEN, value::socket_address);
     let verified = judge.one(&s::WEBHOOK_VERIFY, verified);
     let applications = judge.entries(&s::WEBHOOK_CREDENTIALS, application);
@@ -151,7 +167,7 @@ pub(super) fn webhook(judge: &mut Judge) -> Option<Option<Webhook>> {
         if !routes.is_empty() || default.is_some() {
             judge.problem(&s::WEBHOOK_CREDENTIALS, NO_PAIR);
         }
-        return Some(None);
+        return Some(Section::Off);
     }
     if !verified && !applications.is_empty() {
         judge.problem(&s::WEBHOOK_VERIFY, "must be `headers` where webhook.credentials has pairs");
@@ -172,7 +188,10 @@ pub(super) fn webhook(judge: &mut Judge) -> Option<Option<Webhook>> {
     }
     let tls = match (certificate_file?, key_file?) {
         (Some(certificate_file), Some(key_file)) => {
-            Some(ListenTls { certificate_file, key_file, client_ca_file: None })
+            // No certificates are asked for, so there is no setting for them.
+            let certificate = &s::WEBHOOK_TLS_CERTIFICATE_FILE;
+            let settings = [certificate, &s::WEBHOOK_TLS_KEY_FILE, certificate];
+            Some(ListenTls { certificate_file, key_file, client_ca_file: None, settings })
         }
         (None, None) => None,
         _ => {
@@ -181,7 +200,7 @@ pub(super) fn webhook(judge: &mut Judge) -> Option<Option<Webhook>> {
         }
     };
     let duplicates = Duplicates { window: window?, entries: entries? };
-    Some(Some(Webhook {
+    Some(Section::On(Box::new(Webhook {
         address: address?,
         tls,
         verify: if verified {
@@ -196,7 +215,7 @@ pub(super) fn webhook(judge: &mut Judge) -> Option<Option<Webhook>> {
         largest_body: largest_body?,
         connections: connections?,
         duplicates: (!duplicates.window.is_zero()).then_some(duplicates),
-    }))
+    })))
 }
 
 const NO_PAIR: &str = "is needed: without a pair to verify events with there is no receiver; one \

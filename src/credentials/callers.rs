@@ -20,8 +20,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use super::file::{self, FileStamp};
 use super::named::{Named, Unusable};
 use super::{identity, tokens};
-use crate::config::Listen;
 use crate::config::settings as s;
+use crate::config::{Listen, ListenTls};
 use crate::secret::Secret;
 
 /// The tokens of which a call must show one, as they are in use now.
@@ -74,11 +74,15 @@ impl Callers {
             let named = (&s::LISTEN_CALLER_TOKEN_FILE, path);
             Source::load(vec![named.clone()], Box::new(move || tokens::read(&named)))
         });
-        let tls = listen.tls.clone().map(|tls| {
-            let files = identity::files(&tls);
-            Source::load(files, Box::new(move || identity::server_config(&tls)))
-        });
-        Ok(Self { tokens: tokens.transpose()?, tls: tls.transpose()?, poll })
+        Ok(Self { tokens: tokens.transpose()?, tls: tls(listen.tls.as_ref())?, poll })
+    }
+
+    /// The same for callers who are told apart in another way.
+    ///
+    /// # Errors
+    /// [`Unusable`], for the first file that is missing or wrong.
+    pub fn of_tls(files: Option<&ListenTls>, poll: Duration) -> Result<Self, Unusable> {
+        Ok(Self { tokens: None, tls: tls(files)?, poll })
     }
 
     /// The tokens of which a call must show one, if it must.
@@ -122,6 +126,13 @@ impl Callers {
             tls.look(told);
         }
     }
+}
+
+fn tls(files: Option<&ListenTls>) -> Result<Option<Source<ServerConfig>>, Unusable> {
+    let load = |tls: ListenTls| {
+        Source::load(identity::files(&tls), Box::new(move || identity::server_config(&tls)))
+    };
+    files.cloned().map(load).transpose()
 }
 
 impl<T> Source<T> {

@@ -5,7 +5,6 @@
 //! must show certificates none is resumed at all, because a resumed session does not show one
 //! again, and would outlive its certificate. There are no revocation lists.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use rustls::crypto::ring;
@@ -19,32 +18,20 @@ use zeroize::Zeroizing;
 use super::file;
 use super::named::{Named, Unusable};
 use crate::config::ListenTls;
-use crate::config::settings as s;
 
 /// The files that make sense only together.
 pub(super) fn files(tls: &ListenTls) -> Vec<Named> {
-    let ListenTls { certificate_file, key_file, client_ca_file } = tls;
-    let mut files = vec![certificate(certificate_file), key(key_file)];
-    files.extend(client_ca_file.as_deref().map(client_ca));
+    let [certificate, key, client_ca] = tls.settings;
+    let mut files = vec![(certificate, tls.certificate_file.clone()), (key, tls.key_file.clone())];
+    files.extend(tls.client_ca_file.clone().map(|file| (client_ca, file)));
     files
-}
-
-fn certificate(path: &Path) -> Named {
-    (&s::LISTEN_TLS_CERTIFICATE_FILE, path.to_owned())
-}
-
-fn key(path: &Path) -> Named {
-    (&s::LISTEN_TLS_KEY_FILE, path.to_owned())
-}
-
-fn client_ca(path: &Path) -> Named {
-    (&s::LISTEN_TLS_CLIENT_CA_FILE, path.to_owned())
 }
 
 /// What callers are met with from now on.
 pub(super) fn server_config(tls: &ListenTls) -> Result<ServerConfig, Unusable> {
-    let ListenTls { certificate_file, key_file, client_ca_file } = tls;
-    let (certificate, key) = (certificate(certificate_file), key(key_file));
+    let ListenTls { certificate_file, key_file, client_ca_file, settings } = tls;
+    let [certificate, key, client_ca] = *settings;
+    let (certificate, key) = ((certificate, certificate_file.clone()), (key, key_file.clone()));
     let chain = certificates(&certificate)?;
     let private = private_key(&key)?;
     let provider = Arc::new(ring::default_provider());
@@ -54,7 +41,7 @@ pub(super) fn server_config(tls: &ListenTls) -> Result<ServerConfig, Unusable> {
     let builder = match client_ca_file {
         None => builder.with_no_client_auth(),
         Some(path) => {
-            let named = client_ca(path);
+            let named = (client_ca, path.clone());
             let roots = Arc::new(authorities(&named)?);
             let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider);
             builder.with_client_cert_verifier(

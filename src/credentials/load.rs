@@ -46,6 +46,28 @@ pub enum Problem {
     Stuck(PathBuf),
 }
 
+/// Files that make sense together: what they are called, and what they hold.
+pub(super) struct Files<T> {
+    /// Must be there.
+    pub(super) required: &'static [&'static str],
+    /// Need not be there.
+    pub(super) optional: &'static [&'static str],
+    /// Makes sense of one state of them.
+    pub(super) load: fn(&Folder<'_>) -> Result<T, Problem>,
+}
+
+/// The pair that calls are sent with.
+pub(super) const PAIR: Files<Loaded> =
+    Files { required: &[APP_KEY_FILE, AUTHORIZATION_FILE], optional: &[EXPIRES_AT_FILE], load };
+
+/// A directory in one state.
+pub(super) struct Folder<'f> {
+    /// As it is called.
+    shown: &'f Path,
+    /// Where its files are.
+    resolved: &'f Path,
+}
+
 /// What tells one state of the files from another, without reading them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Stamp {
@@ -53,20 +75,15 @@ pub(super) struct Stamp {
     pub(super) directory: PathBuf,
     /// Whether it is one that is swapped whole.
     pub(super) swapped_whole: bool,
-    files: [FileStamp; 2],
-    /// Of the file that need not be there.
-    expires_at: Option<FileStamp>,
+    /// Of each file, by name; of none that is not there.
+    files: Vec<(&'static str, Option<FileStamp>)>,
 }
 
 impl Stamp {
     /// Whether the names lead to the very same files, unchanged. Asks for no more than that, since
     /// it is asked at every poll, and the answer is hardly ever another.
     pub(super) fn still_holds(&self, directory: &Path) -> bool {
-        let at = |name| file::look(&directory.join(name)).ok();
-        let [app_key, authorization] = &self.files;
-        at(APP_KEY_FILE).as_ref() == Some(app_key)
-            && at(AUTHORIZATION_FILE).as_ref() == Some(authorization)
-            && at(EXPIRES_AT_FILE) == self.expires_at
+        self.files.iter().all(|(name, stamp)| file::look(&directory.join(name)).ok() == *stamp)
     }
 
     /// When a file last changed, or another one took its name, in whole seconds since 1970.
@@ -74,7 +91,7 @@ impl Stamp {
         // A link that is turned to an old file, and on some file systems an old file that is
         // renamed, is news to the directory alone. One that cannot be asked may change now.
         let names = fs::metadata(&self.directory).map_or(i64::MAX, |directory| directory.ctime());
-        let files = self.files.iter().chain(&self.expires_at).map(FileStamp::changed_at);
+        let files = self.files.iter().filter_map(|(_, stamp)| *stamp).map(|s| s.changed_at());
         files.fold(names, i64::max)
     }
 }
@@ -82,28 +99,45 @@ impl Stamp {
 /// More often than this the files do not move under a reader, unless something is wrong.
 const ATTEMPTS: usize = 5;
 
-/// Looks at the files without reading them.
-pub(super) fn look(directory: &Path) -> Result<Stamp, Problem> {
-    let link = || fs::read_link(directory.join(DATA_LINK)).ok();
-    for _ in 0..ATTEMPTS {
-        let before = link();
-        let found = look_once(directory);
-        // The old folder is removed once the link has moved: what is missing there is no mishap.
-        if found.is_ok() || link() == before {
-            return found;
+impl<T> Files<T> {
+    /// Looks at the files without reading them.
+    pub(super) fn look(&self, directory: &Path) -> Result<Stamp, Problem> {
+        let link = || fs::read_link(directory.join(DATA_LINK)).ok();
+        for _ in 0..ATTEMPTS {
+            let before = link();
+            let found = self.look_once(directory);
+            // The old folder is removed once the link has moved: what is missing there is no mishap.
+            if found.is_ok() || link() == before {
+                return found;
+            }
         }
+        Err(Problem::Moving(directory.to_owned()))
     }
-    Err(Problem::Moving(directory.to_owned()))
-}
 
-fn look_once(directory: &Path) -> Result<Stamp, Problem> {
-    let (resolved, swapped_whole) = resolve(directory)?;
-    let stamp = |name| {
-        file::look(&resolved.join(name)).map_err(|fault| Problem::at(directory.join(name), fault))
-    };
-    let files = [stamp(APP_KEY_FILE)?, stamp(AUTHORIZATION_FILE)?];
-    let expires_at = file::look(&resolved.join(EXPIRES_AT_FILE)).ok();
-    Ok(Stamp { directory: resolved, swapped_whole, files, expires_at })
+    fn look_once(&self, directory: &Path) -> Result<Stamp, Problem> {
+        let (resolved, swapped_whole) = resolve(directory)?;
+        let look = |name: &str| file::look(&resolved.join(name));
+        let mut files = Vec::with_capacity(self.required.len() + self.optional.len());
+        for name in self.required {
+            let stamp = look(name).map_err(|fault| Problem::at(directory.join(name), fault))?;
+            files.push((*name, Some(stamp)));
+        }
+        files.extend(self.optional.iter().map(|name| (*name, look(name).ok())));
+        Ok(Stamp { directory: resolved, swapped_whole, files })
+    }
+
+    /// Reads the files in one state; that state, and what is to be said of their content.
+    pub(super) fn read(&self, directory: &Path) -> Result<(Stamp, Result<T, Problem>), Problem> {
+        for _ in 0..ATTEMPTS {
+            let stamp = self.look(directory)?;
+            let loaded = (self.load)(&Folder { shown: directory, resolved: &stamp.directory });
+            // Whatever was found counts only if nothing moved while it was read.
+            if self.look(directory).is_ok_and(|after| after == stamp) {
+                return Ok((stamp, loaded));
+            }
+        }
+        Err(Problem::Moving(directory.to_owned()))
+    }
 }
 
 /// What the files held at one time.
@@ -124,20 +158,7 @@ pub struct Loaded {
 /// # Errors
 /// [`Problem`], if a file is missing, unreadable or malformed, or the files do not hold still.
 pub fn read_pair(directory: &Path) -> Result<Loaded, Problem> {
-    read(directory)?.1
-}
-
-/// Reads the files in one state; that state, and what is to be said of their content.
-pub(super) fn read(directory: &Path) -> Result<(Stamp, Result<Loaded, Problem>), Problem> {
-    for _ in 0..ATTEMPTS {
-        let stamp = look(directory)?;
-        let loaded = load(directory, &stamp);
-        // Whatever was found counts only if nothing moved while it was read.
-        if look(directory).is_ok_and(|after| after == stamp) {
-            return Ok((stamp, loaded));
-        }
-    }
-    Err(Problem::Moving(directory.to_owned()))
+    PAIR.read(directory)?.1
 }
 
 /// The directory that really holds the files, and whether it is replaced as a whole.
@@ -149,40 +170,52 @@ fn resolve(directory: &Path) -> Result<(PathBuf, bool), Problem> {
         .map_err(|error| Problem::Directory(directory.to_owned(), error.kind()))
 }
 
-fn load(directory: &Path, stamp: &Stamp) -> Result<Loaded, Problem> {
-    let (app_key, _) = secret(directory, stamp, APP_KEY_FILE)?;
-    let (authorization, token) = secret(directory, stamp, AUTHORIZATION_FILE)?;
-    let (expiry, expiry_problem) = match expires_at(directory, stamp) {
+fn load(folder: &Folder<'_>) -> Result<Loaded, Problem> {
+    let (app_key, _) = folder.secret(APP_KEY_FILE)?;
+    let (authorization, token) = folder.secret(AUTHORIZATION_FILE)?;
+    let (expiry, expiry_problem) = match folder.expires_at() {
         Ok(written) => (written.or_else(|| Expiry::of_jwt(&token)), None),
         Err(problem) => (None, Some(problem)),
     };
     Ok(Loaded { app_key, authorization, expiry, expiry_problem })
 }
 
-/// A secret, and the content of its file.
-fn secret(
-    directory: &Path,
-    stamp: &Stamp,
-    name: &str,
-) -> Result<(Secret, Zeroizing<Vec<u8>>), Problem> {
-    /// One more than the longest secret with its line end, to see that it is too long.
-    const ENOUGH: usize = MAX_LEN + 3;
-    let shown = || directory.join(name);
-    let content = file::read(&stamp.directory.join(name), ENOUGH)
-        .map_err(|fault| Problem::at(shown(), fault))?;
-    match Secret::from_file_content(&content) {
-        Ok(secret) => Ok((secret, content)),
-        Err(why) => Err(Problem::Malformed(shown(), why)),
+impl Folder<'_> {
+    /// A secret, and the content of its file.
+    pub(super) fn secret(&self, name: &str) -> Result<(Secret, Zeroizing<Vec<u8>>), Problem> {
+        /// One more than the longest secret with its line end, to see that it is too long.
+        const ENOUGH: usize = MAX_LEN + 3;
+        let shown = || self.shown.join(name);
+        let content = file::read(&self.resolved.join(name), ENOUGH)
+            .map_err(|fault| Problem::at(shown(), fault))?;
+        match Secret::from_file_content(&content) {
+            Ok(secret) => Ok((secret, content)),
+            Err(why) => Err(Problem::Malformed(shown(), why)),
+        }
     }
-}
 
-fn expires_at(directory: &Path, stamp: &Stamp) -> Result<Option<Expiry>, String> {
-    let wrong =
-        |why: &dyn fmt::Display| format!("{}: {why}", directory.join(EXPIRES_AT_FILE).display());
-    match file::read(&stamp.directory.join(EXPIRES_AT_FILE), expiry::LONGEST + 3) {
-        Ok(content) => Expiry::from_file_content(&content).map(Some).map_err(|why| wrong(&why)),
-        Err(Fault::Missing) => Ok(None),
-        Err(fault) => Err(wrong(&fault)),
+    /// A secret whose file need not be there.
+    pub(super) fn optional_secret(&self, name: &str) -> Result<Option<Secret>, Problem> {
+        match self.secret(name) {
+            Ok((secret, _)) => Ok(Some(secret)),
+            Err(Problem::Missing(_)) => Ok(None),
+            Err(problem) => Err(problem),
+        }
+    }
+
+    /// The path of a file, to be shown.
+    pub(super) fn shown(&self, name: &str) -> PathBuf {
+        self.shown.join(name)
+    }
+
+    fn expires_at(&self) -> Result<Option<Expiry>, String> {
+        let wrong =
+            |why: &dyn fmt::Display| format!("{}: {why}", self.shown(EXPIRES_AT_FILE).display());
+        match file::read(&self.resolved.join(EXPIRES_AT_FILE), expiry::LONGEST + 3) {
+            Ok(content) => Expiry::from_file_content(&content).map(Some).map_err(|why| wrong(&why)),
+            Err(Fault::Missing) => Ok(None),
+            Err(fault) => Err(wrong(&fault)),
+        }
     }
 }
 
@@ -255,7 +288,7 @@ mod tests {
         });
         let mut read_pairs = 0;
         while !swapping.is_finished() {
-            match read(&root) {
+            match PAIR.read(&root) {
                 Ok((_, pair)) => {
                     let Loaded { app_key, authorization, .. } = pair.unwrap();
                     assert!(app_key.same_as(&authorization));
@@ -273,7 +306,7 @@ mod tests {
     fn what_stands_in_the_place_of_a_file_is_named() {
         let temp = tempfile::tempdir().unwrap();
         let directory = temp.path();
-        assert_eq!(look(directory), Err(Problem::Missing(directory.join(APP_KEY_FILE))));
+        assert_eq!(PAIR.look(directory), Err(Problem::Missing(directory.join(APP_KEY_FILE))));
         write_pair(directory, "key", "to ken");
         let authorization = directory.join(AUTHORIZATION_FILE);
         let problem = read_pair(directory).unwrap_err();
@@ -283,9 +316,9 @@ mod tests {
         );
         fs::remove_file(&authorization).unwrap();
         fs::create_dir(&authorization).unwrap();
-        assert_eq!(look(directory), Err(Problem::NotAFile(authorization)));
+        assert_eq!(PAIR.look(directory), Err(Problem::NotAFile(authorization)));
         let nowhere = directory.join("nowhere");
-        assert!(matches!(look(&nowhere), Err(Problem::Directory(..))));
+        assert!(matches!(PAIR.look(&nowhere), Err(Problem::Directory(..))));
     }
 
     #[test]
@@ -297,6 +330,6 @@ mod tests {
         }
         let now = fs::metadata(temp.path()).unwrap().ctime();
         assert!(fs::metadata(&old).unwrap().ctime() <= now);
-        assert_eq!(look(temp.path()).unwrap().changed_at(), now);
+        assert_eq!(PAIR.look(temp.path()).unwrap().changed_at(), now);
     }
 }

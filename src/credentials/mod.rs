@@ -11,6 +11,9 @@ use crate::secret::Secret;
 use crate::telemetry::code::Pair;
 
 pub use callers::{CallerTokens, Callers};
+pub use console::{
+    Console, ConsoleLooks, ConsolePair, ConsolePairs, ConsoleReport, ConsoleReports, USER_NAME_FILE,
+};
 pub use expiry::{EXPIRES_AT_FILE, Expiry, NoDate};
 pub use fingerprint::{Fingerprint, FingerprintKey};
 pub use keyring::{Keyring, Unavailable};
@@ -20,6 +23,7 @@ pub use store::{Report, Store};
 pub use watch::Watcher;
 
 mod callers;
+mod console;
 mod expiry;
 mod file;
 mod fingerprint;

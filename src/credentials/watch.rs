@@ -11,7 +11,7 @@ use tokio::signal::unix::Signal;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::expiry::Warner;
-use super::load::{self, Loaded, Problem, Stamp};
+use super::load::{Files, PAIR, Problem, Stamp};
 use super::{Report, Store};
 use crate::telemetry::metrics::{CredentialMetrics, Metrics, Reload};
 
@@ -42,7 +42,7 @@ struct Looker {
 
 /// What was seen before, for the decision when to read.
 #[derive(Debug, Clone, Default)]
-struct Memory {
+pub(super) struct Memory {
     /// The state of the files when they were last read.
     read: Option<Stamp>,
     /// A newer state, and since when it has been there.
@@ -131,9 +131,7 @@ impl Looker {
             told = began.elapsed() >= STUCK;
             store.looks().end(look);
             drop(store);
-            // What moved is looked at again soon.
-            let moved = told || self.memory.seen.is_some();
-            let pause = if moved { self.poll.min(STILL) } else { self.poll };
+            let pause = if told { self.poll.min(STILL) } else { self.memory.pause(self.poll) };
             let looked = Instant::now();
             thread::park_timeout(pause);
             thread::sleep(SPACING.min(pause).saturating_sub(looked.elapsed()));
@@ -144,10 +142,11 @@ impl Looker {
     fn look(&mut self, store: &Store, told: bool) {
         tracing::trace!(told, "looking at the credentials' files");
         let now = SystemTime::now();
-        let published = self.memory.look(&self.directory, self.poll, told).and_then(|found| {
-            let result = found.map(|loaded| store.publish(loaded, now)).transpose();
-            result.map_err(|name| Problem::CutOff(self.directory.join(name)))
-        });
+        let published =
+            self.memory.look(&PAIR, &self.directory, self.poll, told).and_then(|found| {
+                let result = found.map(|loaded| store.publish(loaded, now)).transpose();
+                result.map_err(|name| Problem::CutOff(self.directory.join(name)))
+            });
         match published {
             Ok(Some(result)) => {
                 announce(result, store, self.metrics.credentials(store.pair()), now);
@@ -209,21 +208,22 @@ fn age(stamp: &Stamp, now: SystemTime) -> Duration {
 
 impl Memory {
     /// Looks at the files, and reads them if that is due.
-    fn look(
+    pub(super) fn look<T>(
         &mut self,
+        files: &Files<T>,
         directory: &Path,
         poll: Duration,
         told: bool,
-    ) -> Result<Option<Loaded>, Problem> {
+    ) -> Result<Option<T>, Problem> {
         if !told && self.read.as_ref().is_some_and(|read| read.still_holds(directory)) {
             self.seen = None;
             return Ok(None);
         }
-        let found = load::look(directory).and_then(|stamp| {
+        let found = files.look(directory).and_then(|stamp| {
             let now = Now { instant: Instant::now(), still_for: age(&stamp, SystemTime::now()) };
             match self.decide(stamp, now, poll, told) {
                 Decision::Keep | Decision::Wait => Ok(None),
-                Decision::Read => load::read(directory).and_then(|(stamp, pair)| {
+                Decision::Read => files.read(directory).and_then(|(stamp, pair)| {
                     // What can be different next time although the files are the same is tried
                     // again.
                     let for_good = matches!(pair, Ok(_) | Err(Problem::Malformed(..)));
@@ -237,6 +237,12 @@ impl Memory {
             *self = Self::default();
         }
         found
+    }
+
+    /// How long until the next look.
+    pub(super) fn pause(&self, poll: Duration) -> Duration {
+        // What moved is looked at again soon.
+        if self.seen.is_some() { poll.min(STILL) } else { poll }
     }
 
     /// A directory that is swapped whole is complete when it appears. In a plain one, somebody
@@ -271,6 +277,7 @@ impl Memory {
 mod tests {
     use std::fs;
 
+    use super::super::load;
     use super::*;
 
     const POLL: Duration = Duration::from_secs(1);
@@ -279,7 +286,7 @@ mod tests {
         fs::create_dir_all(directory).unwrap();
         fs::write(directory.join(load::APP_KEY_FILE), app_key).unwrap();
         fs::write(directory.join(load::AUTHORIZATION_FILE), authorization).unwrap();
-        load::look(directory).unwrap()
+        PAIR.look(directory).unwrap()
     }
 
     /// So long after `start`, with files that changed just before.
@@ -342,10 +349,10 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         write(temp.path(), "k", "not a token");
         let mut memory = Memory::default();
-        let found = memory.look(temp.path(), POLL, true);
+        let found = memory.look(&PAIR, temp.path(), POLL, true);
         assert!(matches!(found, Err(Problem::Malformed(..))) && memory.read.is_some());
         fs::remove_file(temp.path().join(load::APP_KEY_FILE)).unwrap();
-        let found = memory.look(temp.path(), POLL, true);
+        let found = memory.look(&PAIR, temp.path(), POLL, true);
         assert!(matches!(found, Err(Problem::Missing(_))) && memory.read.is_none());
     }
 
@@ -354,12 +361,12 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         write(temp.path(), "k", "t");
         let mut memory = Memory::default();
-        let found = memory.look(temp.path(), POLL, true);
+        let found = memory.look(&PAIR, temp.path(), POLL, true);
         assert!(matches!(found, Ok(Some(_))) && memory.read.is_some());
         let file = temp.path().join(load::APP_KEY_FILE);
         fs::remove_file(&file).unwrap();
         fs::create_dir(&file).unwrap();
-        let found = memory.look(temp.path(), POLL, false);
+        let found = memory.look(&PAIR, temp.path(), POLL, false);
         assert!(matches!(found, Err(Problem::NotAFile(_))) && memory.read.is_none());
     }
 }

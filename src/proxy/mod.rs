@@ -164,7 +164,7 @@ impl Proxy {
         let reject = Reject::from(fault);
         self.metrics.error(reject.code());
         self.recent.note(reject.code(), reject.cause(), false);
-        respond::refuse_unread(&reject, &self.request_ids.make())
+        reject.problem().bytes(reject.sent(), &self.request_ids.make())
     }
 
     async fn forward(

@@ -1,8 +1,6 @@
 //! The answer to the caller: InnoPaaS's own, or a problem of ours (RFC 9457).
 
-use bytes::Bytes;
 use http::Response;
-use http::header::{self, HeaderValue};
 
 use super::body::AnswerBody;
 use super::echo::SearchedBody;
@@ -37,17 +35,4 @@ pub(super) fn refuse(reject: &Reject, mut record: Box<AccessRecord>) -> Response
     // The caller may still be sending the body that nobody will read.
     response.extensions_mut().insert(Linger);
     response.map(|body| AnswerBody::own(body, record))
-}
-
-/// The same, as bytes, for what never became a request.
-pub(super) fn refuse_unread(reject: &Reject, request_id: &HeaderValue) -> Bytes {
-    let (mut head, body) = reject.problem().response(reject.sent(), request_id).into_parts();
-    head.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-    let mut bytes = format!("HTTP/1.1 {}\r\n", head.status).into_bytes();
-    for (name, value) in &head.headers {
-        bytes.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
-    }
-    bytes.extend(b"\r\n");
-    bytes.extend(body);
-    bytes.into()
 }

@@ -17,8 +17,8 @@ const PATH_SHOWN: usize = 256;
 /// Where records are written.
 #[derive(Debug, Clone)]
 pub struct AccessLog {
-    sink: Arc<Sink>,
-    format: LogFormat,
+    pub(super) sink: Arc<Sink>,
+    pub(super) format: LogFormat,
 }
 
 impl AccessLog {
@@ -143,7 +143,7 @@ impl AccessRecord {
 }
 
 /// The path without its query, cut to a bounded length.
-fn shown_path(target: &Uri) -> &str {
+pub(super) fn shown_path(target: &Uri) -> &str {
     let path = target.path();
     if path.len() <= PATH_SHOWN {
         return path;

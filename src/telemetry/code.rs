@@ -53,6 +53,46 @@ words! {
 }
 
 words! {
+    /// What became of a webhook.
+    EventOutcome {
+        /// The application answered, whatever it says, and its answer went back.
+        Delivered "delivered",
+        /// No byte of it reached the application.
+        Undelivered "undelivered",
+        /// It left for the application, and whether that acted on it is not known.
+        Unknown "unknown",
+        /// It could not be verified.
+        Refused "refused",
+        /// No route fits it, and there is no default.
+        Unroutable "unroutable",
+        /// Its method or its body is at fault.
+        Rejected "rejected",
+        /// The application had acknowledged it before.
+        Duplicate "duplicate",
+        /// Its sender went away before it had an answer.
+        SenderGone "sender_gone",
+    }
+}
+
+words! {
+    /// Why a webhook could not be verified.
+    Unverified {
+        /// It shows neither header.
+        Missing "missing",
+        /// It shows a header more than once.
+        Several "several",
+        /// `UserName` is that of a pair, `Authorization` is not.
+        Authorization "authorization",
+        /// `Authorization` is that of a pair, `UserName` is not.
+        UserName "user_name",
+        /// Neither is that of a pair.
+        Unknown "unknown",
+        /// The headers are right, and `receiver` or `pswd` in the body is not.
+        Body "body",
+    }
+}
+
+words! {
     /// Where an answer repeated a credential.
     EchoPlace {
         /// In the name or a value of a header, which was dropped.
@@ -187,5 +227,15 @@ words! {
         ResponseInvalid "response_invalid",
         /// The head of the upstream's answer has more bytes or lines than the limits.
         ResponseTooLarge "response_too_large",
+        /// A webhook could not be verified.
+        EventRefused "event_refused",
+        /// No route fits a webhook, and there is no default.
+        EventUnroutable "event_unroutable",
+        /// No byte of a webhook reached the application.
+        ApplicationUnreachable "application_unreachable",
+        /// A webhook left for the application, which did not answer in time.
+        ApplicationTimeout "application_timeout",
+        /// A webhook left for the application, which broke the connection off.
+        ApplicationClosed "application_closed",
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod code;
+pub mod event;
 mod line;
 pub mod log;
 pub mod metrics;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use innopaas_proxy::cli;
 use innopaas_proxy::config::settings::{ALL, Default};
 use innopaas_proxy::config::{Config, Place, Raw};
-use innopaas_proxy::telemetry::code::{Code, Outcome};
+use innopaas_proxy::telemetry::code::{Code, EventOutcome, Outcome, Unverified};
 
 use crate::support::proxy::binary;
 use crate::support::{Mount, Setup, canary};
@@ -100,6 +100,7 @@ fn the_reference_lists_every_setting_and_no_other() {
             Default::One("") => "`\"\"`".to_owned(),
             Default::One(value) => format!("`{value}`"),
             Default::Many(values) => format!("`[{}]`", values.join(", ")),
+            Default::Entries(_) => "`[]`".to_owned(),
         };
         let line =
             reference.lines().find(|line| line.starts_with(&format!("| `{}`", setting.path)));
@@ -148,8 +149,11 @@ fn the_reference_lists_every_metric_and_no_other() {
     let listed: BTreeSet<_> =
         listed.into_iter().filter(|word| *word != "innopaas_proxy_").collect();
     assert_eq!(listed, exposed);
-    for outcome in Outcome::ALL {
-        assert!(quoted.contains(outcome.as_str()), "{outcome}");
+    let outcomes = Outcome::ALL.iter().map(|outcome| outcome.as_str());
+    let of_events = EventOutcome::ALL.iter().map(|outcome| outcome.as_str());
+    let unverified = Unverified::ALL.iter().map(|why| why.as_str());
+    for word in outcomes.chain(of_events).chain(unverified) {
+        assert!(quoted.contains(word), "{word}");
     }
 }
 

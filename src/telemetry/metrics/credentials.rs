@@ -52,7 +52,7 @@ pub enum Reload {
 }
 
 impl Reload {
-    const ALL: [Self; 3] = [Self::Loaded, Self::Unchanged, Self::Failed];
+    pub(super) const ALL: [Self; 3] = [Self::Loaded, Self::Unchanged, Self::Failed];
 
     /// As it stands in the label and in the status.
     pub fn as_str(self) -> &'static str {

@@ -17,6 +17,7 @@ impl Collector for Metrics {
         self.encode_connections(&mut encoder)?;
         self.encode_refusals(&mut encoder)?;
         self.encode_credentials(&mut encoder)?;
+        self.webhook().encode(&mut encoder)?;
         encoder
             .encode_descriptor(
                 "log_lines_dropped",

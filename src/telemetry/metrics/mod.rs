@@ -15,9 +15,11 @@ use super::code::{Code, EchoPlace, Held, Outcome, Pair, Repeat, Unread};
 use super::sink::Sink;
 
 pub use credentials::{CredentialMetrics, Reload};
+pub use webhook::WebhookMetrics;
 
 mod credentials;
 mod encode;
+mod webhook;
 
 /// Upper bounds of the duration histogram, in microseconds.
 const BUCKETS_US: [u64; 13] = [
@@ -33,6 +35,7 @@ const STATUS_CLASSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];
 pub struct Metrics {
     workers: Vec<Arc<WorkerMetrics>>,
     credentials: [CredentialMetrics; Pair::ALL.len()],
+    webhook: Arc<WebhookMetrics>,
     log: Arc<Sink>,
 }
 
@@ -118,6 +121,7 @@ impl Metrics {
         Arc::new(Self {
             workers: (0..workers).map(|_| Arc::default()).collect(),
             credentials: Default::default(),
+            webhook: Arc::default(),
             log,
         })
     }
@@ -125,6 +129,11 @@ impl Metrics {
     /// The counters of each worker.
     pub fn workers(&self) -> &[Arc<WorkerMetrics>] {
         &self.workers
+    }
+
+    /// What the receiver of webhooks counts.
+    pub fn webhook(&self) -> &Arc<WebhookMetrics> {
+        &self.webhook
     }
 
     /// How a pair of credentials fares.

@@ -1,0 +1,401 @@
+//! The life of a webhook, top to bottom: verify → read the beginning of its body → route →
+//! hand over → pass the application's answer on.
+//!
+//! Invariants: nothing reaches an application that was not verified, and an application gets each
+//! try of InnoPaaS's once at most. An event is held by nobody here: what an application did not
+//! take, InnoPaaS is told to try again. (Where an event waits for an application one day, it is
+//! between `route` and `hand over`.)
+
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::uri::PathAndQuery;
+use http::{Method, Request, Response, Uri};
+use http_body_util::Full;
+use hyper::body::Incoming;
+
+use crate::config::{Target, Webhook};
+use crate::fields::{Named, fold};
+use crate::server::{Abort, Fault};
+use crate::telemetry::access::AccessLog;
+use crate::telemetry::code::{EventOutcome, Sent, Unverified};
+use crate::telemetry::event::EventRecord;
+use crate::telemetry::metrics::WebhookMetrics;
+use crate::telemetry::recent::RecentErrors;
+use crate::telemetry::request_id::{RequestIds, X_REQUEST_ID};
+
+use body::{BodyFault, EventBody};
+use deliver::Deliverer;
+use envelope::Event;
+use reject::Reject;
+use route::Router;
+use seen::{Key, Seen};
+
+pub use verify::{Verified, Verifier};
+
+mod body;
+mod deliver;
+pub mod envelope;
+mod reject;
+mod route;
+mod seen;
+mod verify;
+
+/// The receiver of webhooks.
+#[derive(Debug)]
+pub struct Receiver {
+    verifier: Verifier,
+    methods: Vec<Method>,
+    largest_body: u64,
+    deadline: Duration,
+    router: Router,
+    seen: Option<RefCell<Seen>>,
+    deliverer: Deliverer,
+    request_ids: RequestIds,
+    complaints: Complaints,
+    metrics: Arc<WebhookMetrics>,
+    recent: Arc<RecentErrors>,
+    log: Option<AccessLog>,
+}
+
+/// An event that may be handed over: verified, and known as far as it can be.
+struct Known {
+    verified: Verified,
+    event: Event,
+    head: http::request::Parts,
+    body: EventBody,
+}
+
+impl Receiver {
+    /// By this configuration, verifying in this way.
+    pub fn new(
+        config: Webhook,
+        verifier: Verifier,
+        metrics: Arc<WebhookMetrics>,
+        recent: Arc<RecentErrors>,
+        log: Option<AccessLog>,
+    ) -> Self {
+        Self {
+            verifier,
+            methods: config.methods,
+            largest_body: config.largest_body,
+            deadline: config.deadline,
+            router: Router::new(config.routes, config.default),
+            seen: config.duplicates.map(|duplicates| RefCell::new(Seen::new(duplicates))),
+            deliverer: Deliverer::default(),
+            request_ids: RequestIds::new(),
+            complaints: Complaints::default(),
+            metrics,
+            recent,
+            log,
+        }
+    }
+
+    /// Answers a webhook, whatever happens.
+    ///
+    /// # Errors
+    /// None; the type is what the server asks for.
+    pub async fn handle(&self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Abort> {
+        let mut record = EventRecord::start(
+            request.method().clone(),
+            request.uri().clone(),
+            self.request_ids.take_or_make(request.headers()),
+            Arc::clone(&self.metrics),
+            self.log.clone(),
+        );
+        let answer = match self.receive(request, &mut record).await {
+            Ok(answer) => answer,
+            Err(reject) => self.refuse_event(&reject, &mut record),
+        };
+        record.status = Some(answer.status());
+        Ok(answer.map(Full::new))
+    }
+
+    /// Answers what is no request.
+    pub fn refuse(&self, fault: Fault) -> Bytes {
+        self.metrics.malformed();
+        let reject = Reject::NoRequest(fault);
+        reject.problem().bytes(Sent::No, &self.request_ids.make())
+    }
+
+    async fn receive(
+        &self,
+        request: Request<Incoming>,
+        record: &mut EventRecord,
+    ) -> Result<Response<Bytes>, Reject> {
+        let deadline = tokio::time::Instant::now() + self.deadline;
+        let (head, incoming) = request.into_parts();
+        let verified = self.verifier.verify(&head.headers)?;
+        record.app.clone_from(&verified.app);
+        if !self.methods.contains(&head.method) {
+            return Err(Reject::Method);
+        }
+        let body = EventBody::read(incoming, self.largest_body, deadline)
+            .await
+            .map_err(|fault| Reject::Body(fault, Sent::No))?;
+        let known = self.identify(verified, head, body)?;
+        record.kind.clone_from(&known.event.kind);
+        record.id.clone_from(&known.event.id);
+
+        let (app, kind) = (known.verified.app.as_deref(), known.event.kind.as_deref());
+        let target =
+            self.router.route(app, kind, known.head.uri.path()).ok_or(Reject::Unroutable)?;
+        let key = self.seen.is_some().then(|| known.key()).flatten();
+        if let (Some(seen), Some(key)) = (&self.seen, &key)
+            && seen.borrow_mut().has(key, Instant::now())
+        {
+            record.outcome = EventOutcome::Duplicate;
+            return Ok(Response::new(Bytes::new()));
+        }
+
+        let fault = known.body.fault();
+        let event = known.for_application(target, &record.request_id);
+        let delivered = self.deliverer.deliver(&target.server, event, deadline).await;
+        let answer = delivered.map_err(|undelivered| match fault.get() {
+            Some(fault) => Reject::Body(fault, undelivered.sent),
+            None => Reject::Undelivered(undelivered),
+        })?;
+        record.outcome = EventOutcome::Delivered;
+        record.sent = Sent::Maybe;
+        if let (Some(seen), Some(key)) = (&self.seen, key)
+            && answer.status().is_success()
+        {
+            seen.borrow_mut().acknowledged(key, Instant::now());
+        }
+        Ok(pass(answer, &record.request_id))
+    }
+
+    /// What kind of event it is; and whether an SMS push shows what it must.
+    fn identify(
+        &self,
+        verified: Verified,
+        mut head: http::request::Parts,
+        body: EventBody,
+    ) -> Result<Known, Reject> {
+        let query = head.uri.query().unwrap_or_default().to_owned();
+        let in_query = body.is_whole() && body.front().is_empty() && !query.is_empty();
+        let event = if in_query { Event::in_query(&query) } else { Event::in_body(body.front()) };
+        let Some(push) = event.push.as_ref().filter(|_| verified.checks_push()) else {
+            return Ok(Known { verified, event, head, body });
+        };
+        if !body.is_whole() {
+            return Err(Reject::Body(BodyFault::TooLarge, Sent::No));
+        }
+        let [receiver, pswd] = push.values();
+        self.verifier.verify_push(&verified, receiver, pswd)?;
+        let body = if in_query {
+            let masked = push.mask(Bytes::from(query));
+            head.uri = with_query(&head.uri, &masked);
+            body
+        } else {
+            let masked = push.mask(body.front().clone());
+            body.with_front(masked)
+        };
+        Ok(Known { verified, event, head, body })
+    }
+
+    fn refuse_event(&self, reject: &Reject, record: &mut EventRecord) -> Response<Bytes> {
+        record.outcome = reject.outcome();
+        record.code = Some(reject.code());
+        record.sent = reject.sent();
+        match reject {
+            Reject::Unverified(why) => {
+                self.metrics.refused(*why);
+                self.complaints.refused(*why, Instant::now());
+            }
+            Reject::Undelivered(undelivered) => {
+                self.recent.note(reject.code(), reject.cause(), true);
+                tracing::warn!(
+                    request_id = record.request_id.to_str().unwrap_or_default(),
+                    code = reject.code().as_str(),
+                    sent = undelivered.sent.as_str(),
+                    cause = undelivered.cause,
+                    "a webhook has no answer of its application"
+                );
+            }
+            Reject::NoRequest(_) | Reject::Method | Reject::Body(..) | Reject::Unroutable => {
+                self.recent.note(reject.code(), reject.cause(), false);
+            }
+        }
+        reject.problem().response(reject.sent(), &record.request_id)
+    }
+}
+
+impl Known {
+    /// What tells it from others, if anything does: an SMS push has no id of its own (one message
+    /// has several reports), so all of it does.
+    fn key(&self) -> Option<Key> {
+        let app = self.verified.app.as_deref().unwrap_or_default().as_bytes();
+        let kind = self.event.kind.as_deref()?.as_bytes();
+        match (&self.event.push, &self.event.id) {
+            (Some(_), _) if self.body.is_whole() => {
+                let query = self.head.uri.query().unwrap_or_default().as_bytes();
+                Some(Key::of(&[app, kind, query, self.body.front()]))
+            }
+            (None, Some(id)) => Some(Key::of(&[app, kind, id.as_bytes()])),
+            (Some(_), _) | (None, None) => None,
+        }
+    }
+
+    /// The request that the application gets: to the route's address and nothing of the one that it
+    /// came to, but for the query that is the event itself.
+    fn for_application(self, target: &Target, request_id: &HeaderValue) -> Request<EventBody> {
+        let Self { verified, event, head, body } = self;
+        let mut headers = head.headers;
+        strip(&mut headers);
+        headers.insert(header::HOST, target.host.clone());
+        headers.insert(X_REQUEST_ID, request_id.clone());
+        for (name, value) in [
+            ("x-innopaas-app", verified.app.as_deref()),
+            ("x-innopaas-event-type", event.kind.as_deref()),
+            ("x-innopaas-event-id", event.id.as_deref()),
+        ] {
+            // All are words, so they fit.
+            if let Some(Ok(value)) = value.map(HeaderValue::from_str) {
+                headers.insert(HeaderName::from_static(name), value);
+            }
+        }
+        let uri = match (head.method == Method::GET, head.uri.query()) {
+            (true, Some(query)) => {
+                let path = &target.path;
+                let joint = if path.query().is_some() { '&' } else { '?' };
+                let whole = format!("{path}{joint}{query}");
+                whole.parse().unwrap_or_else(|_| Uri::from(path.clone()))
+            }
+            (true, None) | (false, _) => Uri::from(target.path.clone()),
+        };
+        let mut request = Request::new(body);
+        *request.method_mut() = head.method;
+        *request.uri_mut() = uri;
+        *request.headers_mut() = headers;
+        request
+    }
+}
+
+/// Takes away what is for this hop only, what verified the event, and what only we tell.
+fn strip(headers: &mut HeaderMap) {
+    let named = Named::in_connection(headers);
+    while let Some(name) =
+        headers.keys().find(|name| stays_here(name) || named.contains(name)).cloned()
+    {
+        headers.remove(name);
+    }
+}
+
+/// Folded, because applications often take `User-Name` and `USER_NAME` for the same.
+fn stays_here(name: &HeaderName) -> bool {
+    let mut room = [0; "proxyauthenticate".len() + 8];
+    let Some(folded) = fold(name.as_str().as_bytes(), &mut room) else { return false };
+    folded.starts_with(b"xinnopaas")
+        || matches!(
+            folded,
+            b"username"
+                | b"authorization"
+                | b"proxyauthorization"
+                | b"proxyauthenticate"
+                | b"connection"
+                | b"keepalive"
+                | b"proxyconnection"
+                | b"te"
+                | b"trailer"
+                | b"transferencoding"
+                | b"upgrade"
+                | b"http2settings"
+                | b"expect"
+                | b"host"
+        )
+}
+
+/// The application's answer, without what is for its hop only.
+fn pass(answer: Response<Bytes>, request_id: &HeaderValue) -> Response<Bytes> {
+    let (mut head, body) = answer.into_parts();
+    let headers = &mut head.headers;
+    let named = Named::in_connection(headers);
+    let goes = |name: &HeaderName| {
+        let of_hop = [
+            "connection",
+            "keep-alive",
+            "proxy-authenticate",
+            "proxy-connection",
+            "proxy-status",
+            "te",
+            "trailer",
+            "transfer-encoding",
+            "upgrade",
+        ];
+        of_hop.contains(&name.as_str()) || named.contains(name)
+    };
+    while let Some(name) = headers.keys().find(|name| goes(name)).cloned() {
+        headers.remove(name);
+    }
+    headers.insert(X_REQUEST_ID, request_id.clone());
+    Response::from_parts(head, body)
+}
+
+fn with_query(uri: &Uri, query: &[u8]) -> Uri {
+    let text = [uri.path().as_bytes(), b"?", query].concat();
+    // It was one before, and only letters were replaced.
+    PathAndQuery::try_from(text.as_slice()).map_or_else(|_| Uri::default(), Uri::from)
+}
+
+/// Speaks of what cannot be verified now and then, and not of each: whoever reaches the receiver
+/// could fill the log.
+#[derive(Debug, Default)]
+struct Complaints {
+    unsaid: Cell<u64>,
+    last: Cell<Option<Instant>>,
+}
+
+impl Complaints {
+    fn refused(&self, why: Unverified, now: Instant) {
+        const EVERY: Duration = Duration::from_secs(10);
+        self.unsaid.set(self.unsaid.get() + 1);
+        if self.last.get().is_some_and(|last| now.duration_since(last) < EVERY) {
+            return;
+        }
+        self.last.set(Some(now));
+        let refused = self.unsaid.take();
+        tracing::warn!(refused, last_reason = why.as_str(), "webhooks could not be verified");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_verified_an_event_and_what_only_we_tell_stays_here_in_every_spelling() {
+        let mut headers = HeaderMap::new();
+        for name in [
+            "username",
+            "user-name",
+            "user_name",
+            "authorization",
+            "x-innopaas-app",
+            "x_innopaas_event-id",
+            "connection",
+            "te",
+            "host",
+            "x-hop",
+        ] {
+            headers.append(HeaderName::from_static(name), HeaderValue::from_static("x-hop"));
+        }
+        headers.append("content-type", HeaderValue::from_static("application/json"));
+        headers.append("x-forwarded-for", HeaderValue::from_static("192.0.2.1"));
+        strip(&mut headers);
+        assert_eq!(headers.len(), 2, "{headers:?}");
+        assert!(headers.contains_key("content-type") && headers.contains_key("x-forwarded-for"));
+    }
+
+    #[test]
+    fn complaints_are_counted_and_told_now_and_then() {
+        let (complaints, start) = (Complaints::default(), Instant::now());
+        for second in 0..25 {
+            complaints.refused(Unverified::Missing, start + Duration::from_secs(second));
+        }
+        assert_eq!(complaints.unsaid.get(), 4, "told at 0, 10 and 20");
+    }
+}
