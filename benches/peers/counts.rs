@@ -132,7 +132,8 @@ fn total_of_strace(output: &Path) -> u64 {
     panic!("strace has counted nothing")
 }
 
-fn run(
+/// Starts it under these words, has it serve so many calls, and ends it.
+pub(crate) fn run(
     contestant: &Contestant,
     upstream: &Upstream,
     access_log: bool,

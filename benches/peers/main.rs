@@ -23,6 +23,7 @@ mod contestants;
 mod counts;
 mod growth;
 mod load;
+mod order;
 mod process;
 mod report;
 mod upstream;
@@ -35,6 +36,8 @@ enum Question {
     Counts,
     /// How the cost grows with sizes, connections, workers and rules.
     Growth,
+    /// Which functions run, as a script for the linker.
+    Order,
 }
 
 #[derive(Parser)]
@@ -108,6 +111,7 @@ fn main() -> ExitCode {
             let holds = counts::check(&contestants);
             return if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE };
         }
+        Question::Order => print!("{}", order::script(&contestants[0])),
         Question::Growth => print!("{}", growth::table(&contestants[0], &plan)),
         Question::Compare => {
             let figures = compare(&contestants, &plan);

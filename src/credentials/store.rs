@@ -73,6 +73,11 @@ impl Store {
         self.report.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// When the token expires, if that is known; asked for at every look.
+    pub(super) fn expiry(&self) -> Option<Expiry> {
+        self.report.lock().unwrap_or_else(PoisonError::into_inner).expiry
+    }
+
     /// Tells of newer generations from now on.
     pub(super) fn generations(&self) -> watch::Receiver<u64> {
         self.generation.subscribe()

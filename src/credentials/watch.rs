@@ -158,7 +158,7 @@ impl Looker {
     }
 
     fn warn_of_expiry(&mut self, store: &Store, now: SystemTime) {
-        let Some(expiry) = store.report().expiry else { return };
+        let Some(expiry) = store.expiry() else { return };
         let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
         let left = expiry.left(i64::try_from(now).unwrap_or(i64::MAX));
         if !self.warner.is_due(expiry.unix_seconds(), left) {
