@@ -18,6 +18,7 @@ mod check;
 mod dev;
 mod sandbox;
 mod settings;
+mod webhooks;
 
 /// Done, or told to end and everything in flight was finished.
 pub const EXIT_DONE: u8 = 0;

@@ -7,7 +7,8 @@ use std::{fs, io};
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{EXIT_DONE, failed};
+use super::webhooks::WebhookArgs;
+use super::{EXIT_DONE, EXIT_USAGE, failed};
 use crate::credentials::{APP_KEY_FILE, AUTHORIZATION_FILE};
 use crate::sandbox::{Act, Options, Pair, Refusal, Sandbox};
 
@@ -30,11 +31,17 @@ pub(super) struct SandboxArgs {
     /// as '{"slow-head":{"ms":500}}'; docs/reference.md lists them.
     #[arg(long, default_value = "normal", value_parser = act)]
     act: Act,
+    #[command(flatten)]
+    webhooks: WebhookArgs,
 }
 
 pub(super) fn sandbox(arguments: &SandboxArgs) -> u8 {
     match serve(arguments) {
         Ok(()) => EXIT_DONE,
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+            failed(&error);
+            EXIT_USAGE
+        }
         Err(error) => failed(&error),
     }
 }
@@ -53,7 +60,13 @@ fn serve(arguments: &SandboxArgs) -> io::Result<()> {
         println!("credentials and ca.pem are in {}", directory.display());
     }
     println!("sandbox: {}", sandbox.origin());
-    wait_for_the_end()
+    let teller = arguments.webhooks.send(&sandbox)?;
+    let ended = wait_for_the_end();
+    drop(sandbox); // cuts what is still being sent, which ends the teller
+    if let Some(teller) = teller {
+        let _ = teller.join(); // a panic was told by the hook already
+    }
+    ended
 }
 
 fn write(directory: &Path, sandbox: &Sandbox) -> io::Result<()> {

@@ -14,7 +14,7 @@ pub use listen::{Listen, ListenAddress, ListenTls, UnixSocket};
 pub use path::{PathPattern, Rule};
 pub use raw::{Entry, Raw, Written};
 pub use refusal::{Breaker, Hold, Refusal, Sign};
-pub use value::Origin;
+pub use value::{Origin, duration};
 pub use webhook::{Application, Duplicates, Route, Server, Target, Verify, Webhook};
 
 mod error;

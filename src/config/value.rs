@@ -13,7 +13,10 @@ use ipnet::IpNet;
 use rustls::pki_types::ServerName;
 
 /// Text with a unit: `250ms`, `5s`, `2m`, `1h`.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+///
+/// # Errors
+/// The form that it must have.
+pub fn duration(text: &str) -> Result<Duration, String> {
     let (number, unit) = number_and_unit(text).ok_or(DURATION_FORM)?;
     let milliseconds = match unit {
         "ms" => Some(number),

@@ -2,6 +2,9 @@
 //!
 //! They ask for no credential: the sandbox holds nothing worth one, and hands out its pair here.
 
+use std::io;
+
+use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
@@ -13,6 +16,7 @@ use super::act::{Act, Refusal};
 use super::answer::{self, Answer};
 use super::pair::Pair;
 use super::state::State;
+use super::webhooks::JsonOrder;
 
 /// What all paths of this module begin with.
 pub(super) const PREFIX: &str = "/_sandbox/";
@@ -50,6 +54,8 @@ enum Misunderstood {
     Path,
     Method,
     Body(String),
+    /// It was understood; there is no place for it now.
+    Later(String),
 }
 
 /// Does what it is told and answers JSON.
@@ -66,15 +72,18 @@ pub(super) async fn answer(request: Request<Incoming>, state: &State) -> Answer 
         Err(Misunderstood::Body(why)) => {
             answer::failure(StatusCode::BAD_REQUEST, "400", &format!("sandbox: {why}"))
         }
+        Err(Misunderstood::Later(why)) => {
+            answer::failure(StatusCode::SERVICE_UNAVAILABLE, "503", &format!("sandbox: {why}"))
+        }
     }
 }
 
 async fn follow(request: Request<Incoming>, state: &State) -> Result<Answer, Misunderstood> {
     let order = request.uri().path().strip_prefix(PREFIX).unwrap_or("").to_owned();
     let expected = match order.as_str() {
-        "calls" => Method::GET,
+        "calls" | "webhooks" => Method::GET,
         "token" | "expire" | "pair" | "application" | "kill-applications" | "forbid" | "allow"
-        | "act" | "refusal" | "reset-counts" => Method::POST,
+        | "act" | "refusal" | "reset-counts" | "webhook" => Method::POST,
         _ => return Err(Misunderstood::Path),
     };
     if *request.method() != expected {
@@ -82,6 +91,20 @@ async fn follow(request: Request<Incoming>, state: &State) -> Result<Answer, Mis
     }
     match order.as_str() {
         "calls" => return Ok(answer::json(StatusCode::OK, &state.calls())),
+        "webhooks" => return Ok(answer::json(StatusCode::OK, &state.webhooks())),
+        "webhook" => {
+            let webhook = JsonOrder::parse(&read_bytes(request).await?)
+                .and_then(JsonOrder::webhook)
+                .map_err(Misunderstood::Body)?;
+            let sending = state.send_webhooks(webhook).map_err(|error| {
+                if error.kind() == io::ErrorKind::InvalidInput {
+                    Misunderstood::Body(error.to_string())
+                } else {
+                    Misunderstood::Later(error.to_string())
+                }
+            })?;
+            return Ok(answer::json(StatusCode::OK, &json!({ "order": sending.order() })));
+        }
         "token" => {
             let pair = state.new_token();
             let pair = json!({ "appKey": pair.app_key(), "authorization": pair.authorization() });
@@ -122,10 +145,15 @@ async fn read_pair(request: Request<Incoming>) -> Result<Pair, Misunderstood> {
 }
 
 async fn read<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, Misunderstood> {
+    let body = read_bytes(request).await?;
+    serde_json::from_slice(&body).map_err(|error| Misunderstood::Body(error.to_string()))
+}
+
+async fn read_bytes(request: Request<Incoming>) -> Result<Bytes, Misunderstood> {
     const LARGEST: usize = 64 * 1024;
     let body = Limited::new(request.into_body(), LARGEST)
         .collect()
         .await
         .map_err(|_| Misunderstood::Body("the body is too large or broke off".to_owned()))?;
-    serde_json::from_slice(&body.to_bytes()).map_err(|error| Misunderstood::Body(error.to_string()))
+    Ok(body.to_bytes())
 }

@@ -6,8 +6,10 @@
 //! leaves its behaviour open, the sandbox can do every variant ([`Refusal`], [`Act`]). It can be
 //! directed by its owner or by `/_sandbox/…` on its own port.
 //!
-//! It sends no message, calls no webhook, keeps nothing after its end, and is not made to be
-//! reached from other machines.
+//! It sends webhooks as InnoPaaS does, when it is told to and to this machine only ([`Webhook`]).
+//!
+//! It sends no message, keeps nothing after its end, and is not made to be reached from other
+//! machines.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
@@ -20,6 +22,7 @@ use http::Request;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::mpsc::Receiver;
 use tokio::task::LocalSet;
 
 use crate::lifecycle::{Lifecycle, Phase, Phases};
@@ -28,12 +31,18 @@ use crate::server::{self, Abort, Admission, Intake, Limits};
 use pair::Mint;
 use state::State;
 use tls::{Handshakes, Identity};
+use webhooks::{Desk, Order};
 
 pub use act::{Act, REFUSAL_CODE, Refusal};
 pub use body::media_byte;
 pub use calls::{Call, Calls, Outcome};
 pub use check::Rule;
+pub use events::{Event, EventTime, Inbound, MessageStatus};
 pub use pair::Pair;
+pub use webhooks::{
+    BodyCheck, EventOutcome, Fault, Form, Header, Pace, Sending, SentEvent, Show, Try, TryResult,
+    Webhook, WebhookPair, WebhookReport, WebhookState,
+};
 
 mod act;
 mod answer;
@@ -44,10 +53,12 @@ mod calls;
 mod check;
 mod content;
 mod control;
+mod events;
 mod pair;
 mod routes;
 mod state;
 mod tls;
+mod webhooks;
 
 /// Connections that may be open at once.
 const CONNECTIONS: usize = 4096;
@@ -101,7 +112,8 @@ impl Sandbox {
     pub fn start(options: Options) -> io::Result<Self> {
         let Options { address, refusal, pair } = options;
         let identity = Identity::generate()?;
-        let state = Arc::new(State::new(Mint::new()?, pair, refusal));
+        let (desk, orders) = Desk::new();
+        let state = Arc::new(State::new(Mint::new()?, pair, refusal, desk));
         let admission = Admission::Tls(Arc::new(ArcSwap::new(identity.config)));
         let options = server::Options { limits: LIMITS, admission, metrics: None };
         let (life, phases) = Lifecycle::starting();
@@ -111,7 +123,8 @@ impl Sandbox {
             let serve = move || match listen(address) {
                 Ok((runtime, intake, address)) => {
                     let _ = report.send(Ok(address)); // who started it waits for this
-                    run(&runtime, intake, options, state, address.port(), phases);
+                    let port = address.port();
+                    run(&runtime, intake, options, Shared { state, port, orders }, phases);
                 }
                 Err(error) => {
                     let _ = report.send(Err(error));
@@ -215,6 +228,17 @@ impl Sandbox {
         self.state.calls()
     }
 
+    /// Begins to send webhooks; what becomes of them is told by what is answered.
+    ///
+    /// Eight orders are sent at a time, and eight more wait.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::InvalidInput`] with the reason if it cannot be sent, as to another
+    /// machine; [`io::ErrorKind::ResourceBusy`] if too many orders wait.
+    pub fn send_webhooks(&self, webhook: Webhook) -> io::Result<Sending> {
+        self.state.send_webhooks(webhook)
+    }
+
     /// Begins to count anew.
     pub fn reset_counts(&self) {
         self.state.reset_counts();
@@ -254,12 +278,18 @@ fn listen(address: SocketAddr) -> io::Result<(Runtime, Intake, SocketAddr)> {
     Ok((runtime, intake, address))
 }
 
+/// What the sandbox's thread is given to serve with.
+struct Shared {
+    state: Arc<State>,
+    port: u16,
+    orders: Receiver<Order>,
+}
+
 fn run(
     runtime: &Runtime,
     intake: Intake,
     options: server::Options,
-    state: Arc<State>,
-    port: u16,
+    Shared { state, port, orders }: Shared,
     mut phases: Phases,
 ) {
     let service = service_fn(move |request: Request<Incoming>| {
@@ -276,9 +306,14 @@ fn run(
         let closing = phases.clone();
         tokio::select! {
             biased;
-            // Nothing is drained: dropping the server drops its connections.
+            // Nothing is drained: dropping the server drops its connections, and webhooks are cut.
             () = phases.reached(Phase::Closing) => {}
-            _ = server::serve(intake, service, server::bare_refusal, options, closing) => {}
+            _ = async {
+                tokio::join!(
+                    server::serve(intake, service, server::bare_refusal, options, closing),
+                    webhooks::follow(orders),
+                )
+            } => {}
         }
     });
 }

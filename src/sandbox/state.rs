@@ -1,9 +1,11 @@
-//! What the sandbox's thread and its owner share: the pairs, the act, the tally.
+//! What the sandbox's thread and its owner share: the pairs, the act, the tally, the orders for
+//! webhooks.
 //!
 //! Invariant: no lock is held across a wait; every method takes it once. Decides nothing about a
 //! call but whether it is refused.
 
 use std::collections::VecDeque;
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http::request::Parts;
@@ -13,6 +15,7 @@ use super::applications::{Applications, Worth};
 use super::calls::{Call, Calls, Outcome, Tally};
 use super::check::Claim;
 use super::pair::{Mint, Pair};
+use super::webhooks::{Desk, Plan, Sending, Webhook, WebhookReport};
 
 const FORBIDDEN: usize = 64; // paths; one more, and the oldest is allowed again
 
@@ -30,6 +33,8 @@ struct Inner {
     act_left: Option<u32>,
     tally: Tally,
     last_id: u64,
+    /// Where orders for webhooks go.
+    desk: Desk,
 }
 
 /// A call that is not over. If it is dropped before its end, its client went away.
@@ -39,7 +44,7 @@ pub(super) struct Open {
 }
 
 impl State {
-    pub(super) fn new(mut mint: Mint, pair: Option<Pair>, refusal: Refusal) -> Self {
+    pub(super) fn new(mut mint: Mint, pair: Option<Pair>, refusal: Refusal, desk: Desk) -> Self {
         let pair = pair.unwrap_or_else(|| mint.pair());
         Self(Mutex::new(Inner {
             mint,
@@ -50,6 +55,7 @@ impl State {
             act_left: None,
             tally: Tally::default(),
             last_id: 0,
+            desk,
         }))
     }
 
@@ -151,6 +157,18 @@ impl State {
 
     pub(super) fn reset_counts(&self) {
         self.lock().tally = Tally::default();
+    }
+
+    /// # Errors
+    /// If it cannot be sent, or not now.
+    pub(super) fn send_webhooks(&self, webhook: Webhook) -> io::Result<Sending> {
+        let plan = Plan::new(webhook)
+            .map_err(|problem| io::Error::new(io::ErrorKind::InvalidInput, problem))?;
+        self.lock().desk.take(plan)
+    }
+
+    pub(super) fn webhooks(&self) -> Vec<WebhookReport> {
+        self.lock().desk.reports()
     }
 
     /// Counts a call whose head arrived.

@@ -332,6 +332,48 @@ async fn a_call_whose_body_breaks_off_is_counted_as_cut() {
     assert_eq!(calls.records[0].outcome, Outcome::Cut);
 }
 
+#[tokio::test]
+async fn webhooks_are_ordered_and_reported_on_its_own_port() {
+    let (sandbox, receiver) = (started(), started());
+    let order = serde_json::json!({
+        "url": format!("{}/_sandbox/reset-counts", receiver.origin()), // answered 200
+        "ca_pem": receiver.ca_pem(),
+        "event": "whatsapp_message_status_updated:read",
+        "user_name": "shop",
+        "authorization": "SECRETTOKEN",
+        "count": 100,
+    });
+    let answer = control(&sandbox, "POST", "webhook", &order.to_string()).await;
+    assert!(answer.contains("200 OK") && answer.ends_with("{\"order\":1}"), "{answer}");
+    let mut reports = String::new();
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    while !reports.contains("\"state\":\"done\"") {
+        assert!(std::time::Instant::now() < deadline, "{reports}");
+        reports = control(&sandbox, "GET", "webhooks", "").await;
+    }
+    assert!(reports.contains("\"delivered\":100,\"lost\":0,\"tries\":100"), "{reports}");
+    assert!(
+        reports.contains("\"id\":\"event000000000100\",\"outcome\":\"delivered\""),
+        "{reports}"
+    );
+    assert_eq!(reports.matches("\"id\"").count(), 64, "the last ones");
+    assert!(reports.contains("\"result\":{\"status\":200}"), "{reports}");
+    assert!(!reports.contains("SECRETTOKEN"));
+
+    for (order, words) in [
+        (r#"{"url":"http://example.com/","event":"sms_status"}"#, "this machine only"),
+        (
+            r#"{"url":"http://[::1]/","event":"sms_status","authorization":"SECRETTOKEN"}"#,
+            "together",
+        ),
+        (r#""SECRETTOKEN""#, "no object"),
+    ] {
+        let answer = control(&sandbox, "POST", "webhook", order).await;
+        assert!(answer.starts_with("HTTP/1.0 400") && answer.contains(words), "{answer}");
+        assert!(!answer.contains("SECRETTOKEN"), "{answer}");
+    }
+}
+
 #[test]
 fn a_sandbox_starts_outside_a_runtime() {
     assert!(started().origin().starts_with("https://localhost:"));

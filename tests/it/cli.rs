@@ -3,9 +3,10 @@
 use std::fs;
 use std::io::Write;
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::{Command, Output};
 
-use innopaas_proxy::sandbox::Pair;
+use innopaas_proxy::sandbox::{Options, Pair, Sandbox};
 
 use crate::support::call::Call;
 use crate::support::proxy::{Process, binary};
@@ -219,4 +220,55 @@ fn a_wrong_file_that_is_named_as_ca_file_is_not_quoted() {
     assert_eq!(output.status.code(), Some(64));
     canary::assert_absent("the problem with a CA file", &output.stderr);
     assert!(String::from_utf8_lossy(&output.stderr).contains("name a PEM file"));
+}
+
+#[test]
+fn the_sandbox_sends_webhooks_and_prints_a_line_for_each_event() {
+    let (receiver, files) =
+        (Sandbox::start(Options::default()).unwrap(), tempfile::tempdir().unwrap());
+    let ca_file = files.path().join("ca.pem");
+    fs::write(&ca_file, receiver.ca_pem()).unwrap();
+    fs::write(files.path().join("user-name"), canary::APP_KEY).unwrap();
+    fs::write(files.path().join("authorization"), canary::TOKEN).unwrap();
+    let start = |path: &str, more: &[&str]| {
+        let url = format!("{}/_sandbox/{path}", receiver.origin());
+        let mut command = binary();
+        command
+            .args(["sandbox", "--port", "0", "--webhook", &url, "--webhook-event", "sms_status"])
+            .args([Path::new("--webhook-ca-file"), &ca_file])
+            .args([Path::new("--webhook-credentials"), files.path()])
+            .args(more);
+        Process::start(command)
+    };
+    // The receiver answers 200 to the one, and 404 to the other.
+    for (path, more, lines) in [
+        (
+            "expire",
+            &["--webhook-count", "3"][..],
+            [
+                "webhook sandbox000000000003 delivered: 200\n",
+                "webhooks: 3 delivered, 0 lost, 3 tries\n",
+            ],
+        ),
+        (
+            "nowhere",
+            &["--webhook-pause", "10ms"],
+            [
+                "webhook sandbox000000000001 lost: 404, 404, 404\n",
+                "webhooks: 0 delivered, 1 lost, 3 tries\n",
+            ],
+        ),
+    ] {
+        let mut sandbox = start(path, more);
+        for line in lines {
+            eventually(line, || sandbox.output().contains(line));
+        }
+        sandbox.signal("TERM");
+        assert_eq!(sandbox.wait(), 0);
+        canary::assert_absent("what the sandbox prints", sandbox.output().as_bytes());
+    }
+    let (code, _, err) =
+        run(binary().args(["sandbox", "--port", "0", "--webhook", "http://example.com/"]));
+    assert_eq!(code, 64);
+    assert!(err.contains("this machine only"), "{err}");
 }
