@@ -18,7 +18,7 @@ pub(crate) fn script(contestant: &Contestant) -> String {
         let files = tempfile::tempdir().unwrap();
         let output = format!("--callgrind-out-file={}/%p", files.path().display());
         let under = ["valgrind", "-q", "--tool=callgrind", "--demangle=no", &output];
-        counts::run(contestant, &upstream, access_log, CALLS, &under);
+        counts::run(contestant, &upstream, access_log, (1, CALLS), &under);
         for file in files.path().read_dir().unwrap().flatten() {
             patterns.extend(functions(&fs::read_to_string(file.path()).unwrap()));
         }
