@@ -14,6 +14,7 @@ use crate::telemetry::log;
 
 use settings::{Loaded, SettingsArgs};
 
+mod application;
 mod check;
 mod dev;
 mod sandbox;

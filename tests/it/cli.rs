@@ -161,6 +161,19 @@ fn dev_shows_a_first_call_and_lines_that_work_and_ends_cleanly() {
         let (code, answer, _) = run(Command::new("sh").args(["-c", &format!("{line} -sS")]));
         assert!(code == 0 && answer.contains(r#""code":"0""#), "{line}\n{answer}");
     }
+    let arrived = "The application got a webhook: app dev, type ";
+    eventually("a webhook", || dev.output().contains(&format!("{arrived}sms_status")));
+    let line = output.lines().find(|line| line.contains(" --webhook ")).unwrap();
+    let mut words = line.split_whitespace().skip(1); // the program's name
+    let mut another = Process::start({
+        let mut command = binary();
+        command.args(words.by_ref());
+        command
+    });
+    let inbound = format!("{arrived}whatsapp_mo_message_received");
+    eventually("another webhook", || dev.output().contains(&inbound));
+    another.signal("TERM");
+    assert_eq!(another.wait(), 0, "{}", another.output());
     let credentials = output.lines().find_map(|l| l.strip_prefix("credentials  ")).unwrap();
     let directory = credentials.split(' ').next().unwrap();
     assert!(fs::exists(directory).unwrap());
