@@ -7,7 +7,7 @@ use http_body_util::Full;
 
 use super::{Admin, text};
 use crate::credentials::{ConsoleReport, Store};
-use crate::lifecycle::Phase;
+use crate::lifecycle::{Phase, Pulse};
 
 impl Admin {
     /// Whether the listeners are bound and served.
@@ -72,15 +72,26 @@ impl Admin {
         words
     }
 
-    /// Whether every worker answers.
+    /// Whether every worker answers, and the receiver of webhooks.
     pub(super) async fn livez(&self) -> Response<Full<Bytes>> {
         for (worker, pulse) in self.pulses.iter().enumerate() {
-            // From closing on, a worker that has finished is gone, as it should be.
-            if !pulse.is_felt().await && self.phases.now() < Phase::Closing {
+            if !self.is_alive(pulse).await {
                 return verdict(false, &format!("worker {worker} does not answer\n"));
             }
         }
-        verdict(true, &format!("workers: {} of {0} answer\n", self.pulses.len()))
+        let mut words = format!("workers: {} of {0} answer\n", self.pulses.len());
+        if let Some(pulse) = &self.receiver_pulse {
+            if !self.is_alive(pulse).await {
+                return verdict(false, "webhook: the receiver does not answer\n");
+            }
+            words += "webhook: the receiver answers\n";
+        }
+        verdict(true, &words)
+    }
+
+    async fn is_alive(&self, pulse: &Pulse) -> bool {
+        // From closing on, one that has finished is gone, as it should be.
+        pulse.is_felt().await || self.phases.now() >= Phase::Closing
     }
 }
 

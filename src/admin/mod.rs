@@ -31,6 +31,8 @@ pub struct Admin {
     pub phases: Phases,
     /// One for each worker.
     pub pulses: Vec<Pulse>,
+    /// That of the receiver of webhooks, if there is one.
+    pub receiver_pulse: Option<Pulse>,
     /// How the pairs of credentials fare.
     pub keyring: Arc<Keyring>,
     /// How what webhooks are verified with fares: nothing, if they are not received, and no reports,

@@ -193,9 +193,12 @@ impl App {
             };
             let receiver = receiver.map(|bound| bound.start(&config, around, &mut workers));
             let receiver = receiver.transpose()?;
+            let (receiver_pulse, receiver) =
+                receiver.map(|Running { tls, looks, pulse }| (pulse, (tls, looks))).unzip();
             let admin = Arc::new(Admin {
                 phases: phases.clone(),
                 pulses,
+                receiver_pulse,
                 keyring: Arc::clone(&keyring),
                 webhook,
                 ready_without_credentials: config.admin.ready_without_credentials,
@@ -213,8 +216,7 @@ impl App {
             let forgetting = signal(SignalKind::hangup())?;
             tasks.spawn_local(async move { match keyring.follow(forgetting).await {} });
             tasks.spawn_local(callers.run(hangup));
-            if let Some(running) = receiver {
-                let Running { tls, looks } = running;
+            if let Some((tls, looks)) = receiver {
                 tasks.spawn_local(tls.run(signal(SignalKind::hangup())?));
                 tasks.spawn_local(receiver::follow(looks, signal(SignalKind::hangup())?));
             }

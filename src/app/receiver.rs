@@ -11,13 +11,13 @@ use hyper::service::service_fn;
 use tokio::runtime::Builder;
 use tokio::signal::unix::Signal;
 use tokio::sync::oneshot;
-use tokio::task::LocalSet;
+use tokio::task::{JoinSet, LocalSet};
 
 use super::StartError;
 use super::worker::{Workers, limits_of};
 use crate::config::{Config, ListenAddress, Verify, Webhook};
 use crate::credentials::{Callers, Console, ConsoleLooks, ConsoleReports};
-use crate::lifecycle::Phases;
+use crate::lifecycle::{Heart, Phases, Pulse, heart};
 use crate::server::{self, Admission, Drained, Intake};
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::WebhookMetrics;
@@ -49,6 +49,8 @@ pub(super) struct Running {
     pub(super) tls: Callers,
     /// Follows the files that events are verified by, for as long as it is there.
     pub(super) looks: Option<ConsoleLooks>,
+    /// Tells whether its thread answers.
+    pub(super) pulse: Pulse,
 }
 
 impl Bound {
@@ -104,17 +106,18 @@ impl Bound {
             metrics: None,
         };
         let (report, ended) = oneshot::channel();
+        let (heart, pulse) = heart();
         let serve = move || {
             let connections = webhook.connections;
             let receiver = move || Receiver::new(webhook, verifier, metrics, recent, log);
-            match serve(listener, connections, receiver, options, phases) {
+            match serve(listener, connections, receiver, options, (phases, heart)) {
                 Ok(drained) => drop(report.send(drained)),
                 Err(error) => tracing::error!(%error, "the receiver of webhooks could not start"),
             }
         };
         thread::Builder::new().name("webhook".to_owned()).spawn(serve)?;
         workers.spawn_local(ended);
-        Ok(Running { tls, looks })
+        Ok(Running { tls, looks, pulse })
     }
 }
 
@@ -133,7 +136,7 @@ fn serve(
     connections: usize,
     receiver: impl FnOnce() -> Receiver,
     options: server::Options,
-    phases: Phases,
+    (phases, heart): (Phases, Heart),
 ) -> io::Result<Drained> {
     /// For looking up the names of applications.
     const LOOKUPS: usize = 2;
@@ -148,6 +151,8 @@ fn serve(
             async move { receiver.handle(request).await }
         });
         let refuse = move |fault| refusing.refuse(fault);
+        let mut beside = JoinSet::new();
+        beside.spawn_local(async move { heart.beat().await });
         Ok(server::serve(intake, service, refuse, options, phases).await)
     });
     runtime.shutdown_background();

@@ -2,8 +2,9 @@
 //!
 //! For each application there may be two directories, and what either holds counts: so the value in
 //! the console can be changed without a gap. They are read, followed and kept by the same rules as
-//! the pair that calls are sent with, but for one: at start each `current` must hold something,
-//! because a receiver that nothing can be verified with is of no use.
+//! the pair that calls are sent with, but for two: at start each `current` must hold something, because
+//! a receiver that nothing can be verified with is of no use; and what is removed from a `previous`
+//! does not count any more.
 //!
 //! Invariant: what [`ConsolePairs`] tells has at least one value for each of its entries.
 
@@ -32,6 +33,8 @@ pub const USER_NAME_FILE: &str = "user-name";
 const RECEIVER_FILE: &str = "receiver";
 /// Name of the file with the value of `pswd` in an SMS push.
 const PSWD_FILE: &str = "pswd";
+
+const PREVIOUS: &str = "previous";
 
 /// What events may show now.
 #[derive(Debug, Clone)]
@@ -169,7 +172,7 @@ impl Console {
             }
             sources.push(current);
             if let Some(previous) = previous {
-                let mut previous = source("previous", previous);
+                let mut previous = source(PREVIOUS, previous);
                 previous.begin(poll);
                 sources.push(previous);
             }
@@ -321,6 +324,12 @@ impl Source {
                 true
             }
             Err(problem) if self.problem.as_ref() == Some(&problem) => false,
+            Err(problem) if self.is_taken_back(&problem) => {
+                self.held = None;
+                tracing::info!(app, which, "is gone: what it held does not count any more");
+                self.problem = Some(problem);
+                true
+            }
             Err(problem) => {
                 metrics.reload(Reload::Failed);
                 tracing::warn!(app, which, %problem, "what webhooks are verified with stays");
@@ -328,6 +337,13 @@ impl Source {
                 true
             }
         }
+    }
+
+    /// Who removes the previous values means that they are not to count any more: there is no other way
+    /// to say so. What the console has now stays, whatever becomes of its files.
+    fn is_taken_back(&self, problem: &Problem) -> bool {
+        let is_gone = matches!(problem, Problem::Missing(_) | Problem::Directory(..));
+        self.which == PREVIOUS && is_gone
     }
 
     /// What is the beginning of what is in use is a file that was not written to its end.
@@ -419,7 +435,10 @@ mod tests {
         }
         fs::remove_dir_all(&previous).unwrap();
         console.look(true, &metrics);
-        assert!(knows(&console, "", "first-token"), "the last good one stays");
+        assert!(!knows(&console, "", "first-token"), "who removes it means it");
+        fs::remove_dir_all(&application.current).unwrap();
+        console.look(true, &metrics);
+        assert!(knows(&console, "", "second-token"), "the last good one stays");
         assert!(!format!("{:?} {console:?}", console.pairs().current()).contains("token"));
     }
 }

@@ -20,7 +20,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::body::EventBody;
 use crate::config::Server;
@@ -37,9 +37,17 @@ const ANSWER: usize = 64 * 1024;
 /// The way to applications.
 #[derive(Default)]
 pub(super) struct Deliverer {
-    unused: RefCell<HashMap<Server, Vec<Unused>>>,
-    /// What drives the connections.
-    connections: RefCell<JoinSet<()>>,
+    pool: Rc<RefCell<Pool>>,
+    /// What drives the connections, and closes those that nobody uses.
+    tasks: RefCell<JoinSet<()>>,
+}
+
+/// Unused connections.
+#[derive(Default)]
+struct Pool {
+    unused: HashMap<Server, Vec<Unused>>,
+    /// Whether somebody looks after them.
+    is_trimmed: bool,
 }
 
 /// Why there is no answer.
@@ -135,7 +143,7 @@ impl Deliverer {
     async fn take(&self, server: &Server) -> Option<Connection> {
         loop {
             let Unused { mut connection, since } =
-                self.unused.borrow_mut().get_mut(server)?.pop()?;
+                self.pool.borrow_mut().unused.get_mut(server)?.pop()?;
             if since.elapsed() < UNUSED && connection.sender.ready().await.is_ok() {
                 return Some(connection);
             }
@@ -143,16 +151,25 @@ impl Deliverer {
     }
 
     fn keep(&self, server: &Server, connection: Connection) {
-        let mut unused = self.unused.borrow_mut();
-        let unused = match unused.get_mut(server) {
-            Some(unused) => unused,
-            None => unused.entry(server.clone()).or_default(),
-        };
-        // The oldest are at the front, and nobody comes for them.
-        let old = unused.iter().take_while(|unused| unused.since.elapsed() >= UNUSED).count();
-        unused.drain(..old);
-        if unused.len() < MOST_UNUSED && !connection.sender.is_closed() {
-            unused.push(Unused { connection, since: Instant::now() });
+        let mut pool = self.pool.borrow_mut();
+        if !pool.unused.contains_key(server) {
+            pool.unused.insert(server.clone(), Vec::new());
+        }
+        let Some(unused) = pool.unused.get_mut(server) else { return };
+        if unused.len() >= MOST_UNUSED || connection.sender.is_closed() {
+            return;
+        }
+        unused.push(Unused { connection, since: Instant::now() });
+        if !std::mem::replace(&mut pool.is_trimmed, true) {
+            let pool = Rc::clone(&self.pool);
+            self.tasks.borrow_mut().spawn_local(async move {
+                loop {
+                    sleep(UNUSED).await;
+                    if !pool.borrow_mut().trim(Instant::now()) {
+                        return;
+                    }
+                }
+            });
         }
     }
 
@@ -169,13 +186,25 @@ impl Deliverer {
         let counted = Counted { stream, left: Rc::clone(&left) };
         let (sender, connection) =
             http1::handshake(TokioIo::new(counted)).await.map_err(io::Error::other)?;
-        let mut connections = self.connections.borrow_mut();
-        while connections.try_join_next().is_some() {} // those that have ended
-        connections.spawn_local(async move {
+        let mut tasks = self.tasks.borrow_mut();
+        while tasks.try_join_next().is_some() {} // those that have ended
+        tasks.spawn_local(async move {
             // Whoever waits for the answer hears of it.
             let _ = connection.await;
         });
         Ok(Connection { sender, left })
+    }
+}
+
+impl Pool {
+    /// Closes what was unused for too long; whether anything is left.
+    fn trim(&mut self, now: Instant) -> bool {
+        self.unused.retain(|_, unused| {
+            unused.retain(|unused| now.duration_since(unused.since) < UNUSED);
+            !unused.is_empty()
+        });
+        self.is_trimmed = !self.unused.is_empty();
+        self.is_trimmed
     }
 }
 

@@ -207,14 +207,11 @@ impl<'b> Visitor<'b> for &mut Met<&'b RawValue> {
     }
 }
 
-/// A text or a number, as a text.
+/// A text or a whole number, as a text.
 fn as_text(raw: &RawValue) -> Option<String> {
     let raw = raw.get();
-    match raw.as_bytes().first()? {
-        b'"' => serde_json::from_str(raw).ok(),
-        b'0'..=b'9' => Some(raw.to_owned()),
-        _ => None,
-    }
+    let is_number = raw.bytes().all(|byte| byte.is_ascii_digit());
+    if is_number { Some(raw.to_owned()) } else { serde_json::from_str(raw).ok() }
 }
 
 /// What can stand in a header and in a log, and tells nothing of a message.

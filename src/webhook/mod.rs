@@ -19,7 +19,7 @@ use hyper::body::Incoming;
 
 use crate::config::{Target, Webhook};
 use crate::fields::{Named, fold};
-use crate::server::{Abort, Fault};
+use crate::server::{Abort, Fault, Linger};
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::code::{EventOutcome, Sent, Unverified};
 use crate::telemetry::event::EventRecord;
@@ -220,7 +220,10 @@ impl Receiver {
                 self.recent.note(reject.code(), reject.cause(), false);
             }
         }
-        reject.problem().response(reject.sent(), &record.request_id)
+        let mut answer = reject.problem().response(reject.sent(), &record.request_id);
+        // The sender may still be sending the body that nobody will read.
+        answer.extensions_mut().insert(Linger);
+        answer
     }
 }
 
