@@ -2,9 +2,9 @@
 //!
 //! For each application there may be two directories, and what either holds counts: so the value in
 //! the console can be changed without a gap. They are read, followed and kept by the same rules as
-//! the pair that calls are sent with, but for two: at start each `current` must hold something, because
-//! a receiver that nothing can be verified with is of no use; and what is removed from a `previous`
-//! does not count any more.
+//! the pair that calls are sent with, but for two: at start each `current` must hold something,
+//! because a receiver that nothing can be verified with is of no use; and what is taken out of a
+//! `previous` counts no more, because that is how such a change ends.
 //!
 //! Invariant: what [`ConsolePairs`] tells has at least one value for each of its entries.
 
@@ -18,6 +18,7 @@ use arc_swap::{ArcSwap, Guard};
 use ring::rand::{SecureRandom, SystemRandom};
 use zeroize::Zeroizing;
 
+use super::file::{self, Fault};
 use super::load::{AUTHORIZATION_FILE, Files, Folder, Problem};
 use super::looks::Looks;
 use super::named::Unusable;
@@ -34,6 +35,9 @@ const RECEIVER_FILE: &str = "receiver";
 /// Name of the file with the value of `pswd` in an SMS push.
 const PSWD_FILE: &str = "pswd";
 
+/// The directory with what is in the console.
+const CURRENT: &str = "current";
+/// The one with what was there before.
 const PREVIOUS: &str = "previous";
 
 /// What events may show now.
@@ -164,7 +168,7 @@ impl Console {
                 held: None,
                 problem: None,
             };
-            let mut current = source("current", current);
+            let mut current = source(CURRENT, current);
             current.begin(poll);
             if let Some(problem) = &current.problem {
                 let named = (&s::WEBHOOK_CREDENTIALS, current.directory.clone());
@@ -323,13 +327,14 @@ impl Source {
                 tracing::info!(app, which, "read what webhooks are verified with");
                 true
             }
-            Err(problem) if self.problem.as_ref() == Some(&problem) => false,
-            Err(problem) if self.is_taken_back(&problem) => {
+            Err(problem @ Problem::Missing(_)) if self.held.is_some() && self.is_emptied() => {
                 self.held = None;
-                tracing::info!(app, which, "is gone: what it held does not count any more");
                 self.problem = Some(problem);
+                metrics.reload(Reload::Loaded);
+                tracing::info!(app, which, "no webhooks are verified with that any more");
                 true
             }
+            Err(problem) if self.problem.as_ref() == Some(&problem) => false,
             Err(problem) => {
                 metrics.reload(Reload::Failed);
                 tracing::warn!(app, which, %problem, "what webhooks are verified with stays");
@@ -339,11 +344,14 @@ impl Source {
         }
     }
 
-    /// Who removes the previous values means that they are not to count any more: there is no other way
-    /// to say so. What the console has now stays, whatever becomes of its files.
-    fn is_taken_back(&self, problem: &Problem) -> bool {
-        let is_gone = matches!(problem, Problem::Missing(_) | Problem::Directory(..));
-        self.which == PREVIOUS && is_gone
+    /// Whether somebody took everything out of a `previous`: so a change of the console ends, and
+    /// what was there counts no more. A directory that is gone may be a mishap, and so may be an
+    /// empty `current`.
+    fn is_emptied(&self) -> bool {
+        let mut names = self.files.required.iter().chain(self.files.optional);
+        let is_missing =
+            |name| matches!(file::look(&self.directory.join(name)), Err(Fault::Missing));
+        self.which == PREVIOUS && names.all(is_missing)
     }
 
     /// What is the beginning of what is in use is a file that was not written to its end.
@@ -435,10 +443,42 @@ mod tests {
         }
         fs::remove_dir_all(&previous).unwrap();
         console.look(true, &metrics);
-        assert!(!knows(&console, "", "first-token"), "who removes it means it");
-        fs::remove_dir_all(&application.current).unwrap();
-        console.look(true, &metrics);
-        assert!(knows(&console, "", "second-token"), "the last good one stays");
+        assert!(knows(&console, "", "first-token"), "the last good one stays");
         assert!(!format!("{:?} {console:?}", console.pairs().current()).contains("token"));
+    }
+
+    #[test]
+    fn what_is_taken_out_of_previous_counts_no_more_and_an_empty_current_is_a_mishap() {
+        for body_check in [false, true] {
+            let temp = tempfile::tempdir().unwrap();
+            let application = application(temp.path());
+            let (current, previous) =
+                (&application.current, application.previous.as_ref().unwrap());
+            fs::create_dir(previous).unwrap();
+            let files = ["authorization", "receiver", "pswd"];
+            for name in files {
+                fs::write(current.join(name), "new-token").unwrap();
+                fs::write(previous.join(name), "old-token").unwrap();
+            }
+            let mut console = load(&application, body_check).unwrap();
+            let metrics = WebhookMetrics::default();
+            assert!(knows(&console, "", "old-token"));
+            // With one of them gone it is broken, and not empty.
+            fs::remove_file(previous.join(files[1])).unwrap();
+            console.look(true, &metrics);
+            assert!(knows(&console, "", "old-token"));
+            for path in [current, previous].map(|directory| directory.join("authorization")) {
+                fs::remove_file(path).unwrap();
+            }
+            for name in &files[1..] {
+                fs::remove_file(current.join(name)).unwrap();
+                let _ = fs::remove_file(previous.join(name)); // one is gone already
+            }
+            console.look(true, &metrics);
+            assert!(knows(&console, "", "new-token") && !knows(&console, "", "old-token"));
+            let reports = console.reports().all();
+            assert_eq!((reports[0].in_use, reports[1].in_use), (true, false));
+            assert!(!console.sources[1].look(POLL, true, &metrics), "told once");
+        }
     }
 }
