@@ -287,26 +287,32 @@ fn strip(headers: &mut HeaderMap) {
 
 /// Folded, because applications often take `User-Name` and `USER_NAME` for the same.
 fn stays_here(name: &HeaderName) -> bool {
-    let mut room = [0; "proxyauthenticate".len() + 8];
-    let Some(folded) = fold(name.as_str().as_bytes(), &mut room) else { return false };
-    folded.starts_with(b"xinnopaas")
-        || matches!(
-            folded,
-            b"username"
-                | b"authorization"
-                | b"proxyauthorization"
-                | b"proxyauthenticate"
-                | b"connection"
-                | b"keepalive"
-                | b"proxyconnection"
-                | b"te"
-                | b"trailer"
-                | b"transferencoding"
-                | b"upgrade"
-                | b"http2settings"
-                | b"expect"
-                | b"host"
-        )
+    const OURS: &[u8] = b"xinnopaas";
+    let name = name.as_str().as_bytes();
+    // However long it is.
+    let beginning = name.iter().filter(|byte| !matches!(byte, b'-' | b'_')).take(OURS.len());
+    if beginning.eq(OURS) {
+        return true;
+    }
+    let mut room = [0; "proxyauthorization".len()];
+    let Some(folded) = fold(name, &mut room) else { return false };
+    matches!(
+        folded,
+        b"username"
+            | b"authorization"
+            | b"proxyauthorization"
+            | b"proxyauthenticate"
+            | b"connection"
+            | b"keepalive"
+            | b"proxyconnection"
+            | b"te"
+            | b"trailer"
+            | b"transferencoding"
+            | b"upgrade"
+            | b"http2settings"
+            | b"expect"
+            | b"host"
+    )
 }
 
 /// The application's answer, without what is for its hop only.
