@@ -151,10 +151,10 @@ impl Receiver {
             return Ok(Response::new(Bytes::new()));
         }
 
-        let fault = known.body.fault();
+        let course = known.body.course();
         let event = known.for_application(target, &record.request_id);
         let delivered = self.deliverer.deliver(&target.server, event, deadline).await;
-        let answer = delivered.map_err(|undelivered| match fault.get() {
+        let answer = delivered.map_err(|undelivered| match course.fault(undelivered.late) {
             Some(fault) => Reject::Body(fault, undelivered.sent),
             None => Reject::Undelivered(undelivered),
         })?;
