@@ -19,7 +19,7 @@ use hyper::body::Incoming;
 
 use crate::config::{Target, Webhook};
 use crate::fields::{Named, fold};
-use crate::server::{Abort, Fault};
+use crate::server::{Abort, Fault, Linger};
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::code::{EventOutcome, Sent, Unverified};
 use crate::telemetry::event::EventRecord;
@@ -165,7 +165,11 @@ impl Receiver {
         {
             seen.borrow_mut().acknowledged(key, Instant::now());
         }
-        Ok(pass(answer, &record.request_id))
+        let mut answer = pass(answer, &record.request_id);
+        if !course.is_over() {
+            answer.extensions_mut().insert(Linger);
+        }
+        Ok(answer)
     }
 
     /// What kind of event it is; and whether an SMS push shows what it must.
@@ -220,7 +224,10 @@ impl Receiver {
                 self.recent.note(reject.code(), reject.cause(), false);
             }
         }
-        reject.problem().response(reject.sent(), &record.request_id)
+        let mut response = reject.problem().response(reject.sent(), &record.request_id);
+        // The sender may still be sending a body that nobody will read.
+        response.extensions_mut().insert(Linger);
+        response
     }
 }
 
