@@ -153,13 +153,13 @@ impl Receiver {
 
         let course = known.body.course();
         let event = known.for_application(target, &record.request_id);
+        record.sent = Sent::Maybe; // which holds if the sender, or the process, does not wait
         let delivered = self.deliverer.deliver(&target.server, event, deadline).await;
         let answer = delivered.map_err(|undelivered| match course.fault(undelivered.late) {
             Some(fault) => Reject::Body(fault, undelivered.sent),
             None => Reject::Undelivered(undelivered),
         })?;
         record.outcome = EventOutcome::Delivered;
-        record.sent = Sent::Maybe;
         if let (Some(seen), Some(key)) = (&self.seen, key)
             && answer.status().is_success()
         {
