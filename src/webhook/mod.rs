@@ -148,7 +148,7 @@ impl Receiver {
             && seen.borrow_mut().has(key, Instant::now())
         {
             record.outcome = EventOutcome::Duplicate;
-            return Ok(Response::new(Bytes::new()));
+            return Ok(pass(Response::new(Bytes::new()), &record.request_id));
         }
 
         let course = known.body.course();
