@@ -109,7 +109,7 @@ impl Deliverer {
         progress: &Progress,
     ) -> Result<Response<Bytes>, String> {
         loop {
-            let (mut connection, is_new) = match self.take(server).await {
+            let (mut connection, is_new) = match self.take(server) {
                 Some(connection) => (connection, false),
                 None => (self.connect(server).await.map_err(|error| error.to_string())?, true),
             };
@@ -132,11 +132,12 @@ impl Deliverer {
     }
 
     /// A connection that was used before, and is open as far as is known.
-    async fn take(&self, server: &Server) -> Option<Connection> {
+    fn take(&self, server: &Server) -> Option<Connection> {
         loop {
-            let Unused { mut connection, since } =
-                self.unused.borrow_mut().get_mut(server)?.pop()?;
-            if since.elapsed() < UNUSED && connection.sender.ready().await.is_ok() {
+            let Unused { connection, since } = self.unused.borrow_mut().get_mut(server)?.pop()?;
+            // One that is not ready still writes an event that was answered before its end, and may
+            // wait for its sender for long.
+            if since.elapsed() < UNUSED && connection.sender.is_ready() {
                 return Some(connection);
             }
         }
