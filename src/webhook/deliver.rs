@@ -117,6 +117,9 @@ impl Deliverer {
             match connection.sender.try_send_request(event).await {
                 Ok(answer) => {
                     let (head, body) = answer.into_parts();
+                    if head.status.is_informational() {
+                        return Err("it switched protocols".to_owned());
+                    }
                     let whole = Limited::new(body, ANSWER).collect().await;
                     let whole = whole.map_err(|_| "its answer broke off, or is over 64 KiB")?;
                     self.keep(server, connection);
