@@ -27,7 +27,7 @@ use crate::telemetry::metrics::WebhookMetrics;
 use crate::telemetry::recent::RecentErrors;
 use crate::telemetry::request_id::{RequestIds, X_REQUEST_ID};
 
-use body::{BodyFault, EventBody};
+use body::{AHEAD, BodyFault, EventBody};
 use deliver::Deliverer;
 use envelope::Event;
 use reject::Reject;
@@ -180,12 +180,24 @@ impl Receiver {
         body: EventBody,
     ) -> Result<Known, Reject> {
         let query = head.uri.query().unwrap_or_default().to_owned();
-        let in_query = body.is_whole() && body.front().is_empty() && !query.is_empty();
-        let event = if in_query { Event::in_query(&query) } else { Event::in_body(body.front()) };
-        let Some(push) = event.push.as_ref().filter(|_| verified.checks_push()) else {
+        let asked = Event::in_query(&query);
+        // A GET may have both, and its application looks at either.
+        let in_query =
+            body.front().is_empty() || (head.method == Method::GET && asked.push.is_some());
+        let event = if in_query { asked } else { Event::in_body(body.front()) };
+        if !verified.checks_push() {
             return Ok(Known { verified, event, head, body });
+        }
+        let Some(push) = event.push.as_ref() else {
+            // An application may read more leniently, and find a push in it.
+            return match (body.is_whole(), event.understood, &event.kind) {
+                (true, true, _) | (false, _, Some(_)) => Ok(Known { verified, event, head, body }),
+                (true, false, _) => Err(Reject::Unverified(Unverified::Body)),
+                (false, _, None) => Err(Reject::Body(BodyFault::TooLarge, Sent::No)),
+            };
         };
-        if !body.is_whole() {
+        // However much of it the last piece has brought.
+        if !body.is_whole() || body.front().len() > AHEAD {
             return Err(Reject::Body(BodyFault::TooLarge, Sent::No));
         }
         let [receiver, pswd] = push.values();
