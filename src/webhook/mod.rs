@@ -239,6 +239,12 @@ impl Receiver {
         let mut response = reject.problem().response(reject.sent(), &record.request_id);
         // The sender may still be sending a body that nobody will read.
         response.extensions_mut().insert(Linger);
+        if matches!(reject, Reject::Method) {
+            let methods: Vec<_> = self.methods.iter().map(Method::as_str).collect();
+            if let Ok(methods) = HeaderValue::try_from(methods.join(", ")) {
+                response.headers_mut().insert(header::ALLOW, methods);
+            }
+        }
         response
     }
 }
