@@ -340,7 +340,8 @@ fn stays_here(name: &HeaderName) -> bool {
     )
 }
 
-/// The application's answer, without what is for its hop only.
+/// The application's answer, without what is for its hop only, and without the length that it told:
+/// its body is here, and may have another one.
 fn pass(answer: Response<Bytes>, request_id: &HeaderValue) -> Response<Bytes> {
     let (mut head, body) = answer.into_parts();
     let headers = &mut head.headers;
@@ -348,6 +349,7 @@ fn pass(answer: Response<Bytes>, request_id: &HeaderValue) -> Response<Bytes> {
     let goes = |name: &HeaderName| {
         let of_hop = [
             "connection",
+            "content-length",
             "keep-alive",
             "proxy-authenticate",
             "proxy-connection",
