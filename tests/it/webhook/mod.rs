@@ -8,6 +8,7 @@ use crate::support::{Application, Mount, Proxy, Setup};
 
 use sender::{Line, request};
 
+mod body_check;
 mod property;
 mod sender;
 mod verification;
