@@ -9,7 +9,9 @@ use crate::support::{Application, Mount, Proxy, Setup};
 use sender::{Line, request};
 
 mod body_check;
+mod hand_over;
 mod property;
+mod routing;
 mod sender;
 mod verification;
 
