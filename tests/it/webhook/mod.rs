@@ -9,6 +9,8 @@ use crate::support::{Application, Mount, Proxy, Setup};
 use sender::{Line, request};
 
 mod body_check;
+mod duplicates;
+mod failures;
 mod hand_over;
 mod property;
 mod routing;
