@@ -11,10 +11,13 @@ use sender::{Line, request};
 mod body_check;
 mod duplicates;
 mod failures;
+mod flood;
 mod hand_over;
 mod property;
+mod record;
 mod routing;
 mod sender;
+mod start;
 mod verification;
 
 /// A receiver, what its events are verified by, and the application that they go to by default.
