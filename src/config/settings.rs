@@ -166,7 +166,7 @@ settings! {
     WEBHOOK_CREDENTIALS "webhook.credentials" Entries(&["app", "current", "previous"]),
         "For each InnoPaaS application its name here, the directory with the files `user-name` and `authorization` as typed into the console, and perhaps one with those from before, which count as well.";
     WEBHOOK_BODY_CHECK "webhook.body_check" One("false"),
-        "Whether an SMS push must also show, in its body or query, the values of the files `receiver` and `pswd` in the same directory, which are then masked.";
+        "Whether an SMS push must also show, in its body or query, the values of the files `receiver` and `pswd` in the same directory, which are then masked; what cannot be read is refused then.";
     WEBHOOK_TLS_CERTIFICATE_FILE "webhook.tls.certificate_file" One(""),
         "PEM file with the certificate, and the chain behind it, that InnoPaaS is shown; empty means plain HTTP, behind an Ingress.";
     WEBHOOK_TLS_KEY_FILE "webhook.tls.key_file" One(""),

@@ -236,7 +236,7 @@ impl fmt::Display for Problem {
         match self {
             Self::Directory(path, kind) => write!(
                 f,
-                "{}: {kind}; mount the Secret there, or set credentials.directory",
+                "{}: {kind}; mount the Secret there, or change the setting",
                 path.display()
             ),
             Self::Missing(path) => write!(f, "{}: there is no such file", path.display()),

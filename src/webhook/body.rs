@@ -35,16 +35,37 @@ pub(super) struct EventBody {
     rest: Option<Incoming>,
     /// How many bytes the rest may have.
     left: u64,
-    fault: Fault,
+    course: Course,
 }
 
-/// How a body failed, if it did, for who has given it away.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Fault(Rc<Cell<Option<BodyFault>>>);
+/// What has become of a body, for who has given it away.
+#[derive(Debug, Clone)]
+pub(super) struct Course(Rc<Cell<State>>);
 
-impl Fault {
-    pub(super) fn get(&self) -> Option<BodyFault> {
-        self.0.get()
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// There is more of it, and nobody asked for that yet.
+    Open,
+    /// The sender is waited for.
+    Waiting,
+    /// All of it has been given.
+    Over,
+    Failed(BodyFault),
+}
+
+impl Course {
+    /// How it failed, if it did: also by not coming before time was up.
+    pub(super) fn fault(&self, late: bool) -> Option<BodyFault> {
+        match self.0.get() {
+            State::Failed(fault) => Some(fault),
+            State::Waiting if late => Some(BodyFault::Stalled),
+            State::Waiting | State::Open | State::Over => None,
+        }
+    }
+
+    /// Whether nothing of it is left with its sender.
+    pub(super) fn is_over(&self) -> bool {
+        self.0.get() == State::Over
     }
 }
 
@@ -73,7 +94,8 @@ impl EventBody {
         let over = timeout_at(deadline, reading).await.map_err(|_| BodyFault::Stalled)??;
         let left = limit.checked_sub(front.len() as u64).ok_or(BodyFault::TooLarge)?;
         let rest = (!over).then_some(incoming);
-        Ok(Self { front: front.freeze(), rest, left, fault: Fault::default() })
+        let state = if over { State::Over } else { State::Open };
+        Ok(Self { front: front.freeze(), rest, left, course: Course(Rc::new(Cell::new(state))) })
     }
 
     /// What is here.
@@ -91,12 +113,12 @@ impl EventBody {
         Self { front, ..self }
     }
 
-    pub(super) fn fault(&self) -> Fault {
-        self.fault.clone()
+    pub(super) fn course(&self) -> Course {
+        self.course.clone()
     }
 
     fn failed<T>(&self, fault: BodyFault) -> Poll<Option<Result<T, &'static str>>> {
-        self.fault.0.set(Some(fault));
+        self.course.0.set(State::Failed(fault));
         Poll::Ready(Some(Err("the event's body failed")))
     }
 }
@@ -114,7 +136,14 @@ impl Body for EventBody {
         }
         loop {
             let Some(rest) = &mut self.rest else { return Poll::Ready(None) };
-            let data = match ready!(Pin::new(rest).poll_frame(cx)) {
+            let polled = Pin::new(&mut *rest).poll_frame(cx);
+            let state = match (&polled, rest.is_end_stream()) {
+                (Poll::Pending, _) => State::Waiting,
+                (Poll::Ready(None), _) | (_, true) => State::Over,
+                (Poll::Ready(Some(_)), false) => State::Open,
+            };
+            self.course.0.set(state);
+            let data = match ready!(polled) {
                 None => return Poll::Ready(None),
                 Some(Err(_)) => return self.failed(BodyFault::Broken),
                 Some(Ok(frame)) => frame.into_data(),

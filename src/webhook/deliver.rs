@@ -117,7 +117,7 @@ impl Deliverer {
         progress: &Progress,
     ) -> Result<Response<Bytes>, String> {
         loop {
-            let (mut connection, is_new) = match self.take(server).await {
+            let (mut connection, is_new) = match self.take(server) {
                 Some(connection) => (connection, false),
                 None => (self.connect(server).await.map_err(|error| error.to_string())?, true),
             };
@@ -125,6 +125,9 @@ impl Deliverer {
             match connection.sender.try_send_request(event).await {
                 Ok(answer) => {
                     let (head, body) = answer.into_parts();
+                    if head.status.is_informational() {
+                        return Err("it switched protocols".to_owned());
+                    }
                     let whole = Limited::new(body, ANSWER).collect().await;
                     let whole = whole.map_err(|_| "its answer broke off, or is over 64 KiB")?;
                     self.keep(server, connection);
@@ -140,11 +143,13 @@ impl Deliverer {
     }
 
     /// A connection that was used before, and is open as far as is known.
-    async fn take(&self, server: &Server) -> Option<Connection> {
+    fn take(&self, server: &Server) -> Option<Connection> {
         loop {
-            let Unused { mut connection, since } =
+            let Unused { connection, since } =
                 self.pool.borrow_mut().unused.get_mut(server)?.pop()?;
-            if since.elapsed() < UNUSED && connection.sender.ready().await.is_ok() {
+            // One that is not ready still writes an event that was answered before its end, and may
+            // wait for its sender for long.
+            if since.elapsed() < UNUSED && connection.sender.is_ready() {
                 return Some(connection);
             }
         }

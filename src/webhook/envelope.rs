@@ -24,8 +24,10 @@ pub struct Event {
     pub kind: Option<String>,
     /// What tells it from others, if it tells.
     pub id: Option<String>,
-    /// Whether it is a push without an envelope; what it shows then.
+    /// Whether it is a push without an envelope, or says so; what it shows then.
     pub push: Option<Push>,
+    /// Whether all of its text was read, so that nothing is in it that was not seen.
+    pub understood: bool,
 }
 
 /// The check values of an SMS push, and where they stand in its text.
@@ -55,7 +57,7 @@ impl Event {
         let mut met = Met::default();
         let mut text = serde_json::Deserializer::from_slice(body);
         // What was met before an error counts: the rest of a large body is not here yet.
-        let _ = (&mut text).deserialize_map(&mut met);
+        let understood = (&mut text).deserialize_map(&mut met).and_then(|()| text.end()).is_ok();
         let check = |value: Option<&RawValue>| {
             let raw = value?.get();
             let value = serde_json::from_str::<Cow<'_, str>>(raw).ok()?;
@@ -64,7 +66,7 @@ impl Event {
             Some(Check { value: value.as_bytes().to_vec(), place })
         };
         let (receiver, pswd) = (check(met.only(Name::Receiver)), check(met.only(Name::Pswd)));
-        Self::of(&mut met, as_text, Push { receiver, pswd })
+        Self { understood, ..Self::of(&mut met, as_text, Push { receiver, pswd }) }
     }
 
     /// From a query: the other form that the flat shapes may have.
@@ -83,7 +85,7 @@ impl Event {
         let check = |(value, place): (String, _)| Check { value: value.into_bytes(), place };
         let (receiver, pswd) = (met.only(Name::Receiver), met.only(Name::Pswd));
         let push = Push { receiver: receiver.map(check), pswd: pswd.map(check) };
-        Self::of(&mut met, |(value, _)| Some(value), push)
+        Self { understood: true, ..Self::of(&mut met, |(value, _)| Some(value), push) }
     }
 
     fn of<V>(met: &mut Met<V>, text: impl Fn(V) -> Option<String>, push: Push) -> Self {
@@ -95,12 +97,13 @@ impl Event {
             (false, true) => SMS_STATUS,
             (false, false) => "",
         };
-        match word(Name::Type) {
-            None if !shape.is_empty() => {
-                Self { kind: Some(shape.to_owned()), id: word(Name::MessageId), push: Some(push) }
-            }
-            kind => Self { kind, id: word(Name::Id), push: None },
-        }
+        let (kind, id) = match word(Name::Type) {
+            None if !shape.is_empty() => (Some(shape.to_owned()), word(Name::MessageId)),
+            kind => (kind, word(Name::Id)),
+        };
+        // A word in it that tells another type does not make it another thing.
+        let is_push = !shape.is_empty() || matches!(kind.as_deref(), Some(SMS_STATUS | SMS_UPLINK));
+        Self { kind, id, push: is_push.then_some(push), understood: false }
     }
 }
 
@@ -156,8 +159,10 @@ impl Name {
         ("destcode", Self::Code),
     ];
 
+    /// In any case: that is how many applications read names.
     fn of(name: &str) -> Option<Self> {
-        Self::ALL.iter().find(|(known, _)| *known == name).map(|(_, name)| *name)
+        let known = Self::ALL.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+        known.map(|(_, name)| *name)
     }
 }
 
@@ -272,7 +277,9 @@ mod tests {
             "{",
             "\u{feff}{}",
         ] {
-            assert_eq!(Event::in_body(body.as_bytes()), Event::default(), "{body}");
+            let event = Event::in_body(body.as_bytes());
+            assert_eq!(seen(&event), (None, None, false), "{body}");
+            assert_eq!(event.understood, body.starts_with("{\"type\""));
         }
         let twice = Event::in_body(br#"{"msgid":"1","status":"x","pswd":"a","pswd":"b"}"#);
         assert_eq!(twice.push.unwrap().values(), [b"".as_slice(), b""]);

@@ -27,7 +27,7 @@ use crate::telemetry::metrics::WebhookMetrics;
 use crate::telemetry::recent::RecentErrors;
 use crate::telemetry::request_id::{RequestIds, X_REQUEST_ID};
 
-use body::{BodyFault, EventBody};
+use body::{AHEAD, BodyFault, EventBody};
 use deliver::Deliverer;
 use envelope::Event;
 use reject::Reject;
@@ -148,24 +148,28 @@ impl Receiver {
             && seen.borrow_mut().has(key, Instant::now())
         {
             record.outcome = EventOutcome::Duplicate;
-            return Ok(Response::new(Bytes::new()));
+            return Ok(pass(Response::new(Bytes::new()), &record.request_id));
         }
 
-        let fault = known.body.fault();
+        let course = known.body.course();
         let event = known.for_application(target, &record.request_id);
+        record.sent = Sent::Maybe; // which holds if the sender, or the process, does not wait
         let delivered = self.deliverer.deliver(&target.server, event, deadline).await;
-        let answer = delivered.map_err(|undelivered| match fault.get() {
+        let answer = delivered.map_err(|undelivered| match course.fault(undelivered.late) {
             Some(fault) => Reject::Body(fault, undelivered.sent),
             None => Reject::Undelivered(undelivered),
         })?;
         record.outcome = EventOutcome::Delivered;
-        record.sent = Sent::Maybe;
         if let (Some(seen), Some(key)) = (&self.seen, key)
             && answer.status().is_success()
         {
             seen.borrow_mut().acknowledged(key, Instant::now());
         }
-        Ok(pass(answer, &record.request_id))
+        let mut answer = pass(answer, &record.request_id);
+        if !course.is_over() {
+            answer.extensions_mut().insert(Linger);
+        }
+        Ok(answer)
     }
 
     /// What kind of event it is; and whether an SMS push shows what it must.
@@ -176,12 +180,24 @@ impl Receiver {
         body: EventBody,
     ) -> Result<Known, Reject> {
         let query = head.uri.query().unwrap_or_default().to_owned();
-        let in_query = body.is_whole() && body.front().is_empty() && !query.is_empty();
-        let event = if in_query { Event::in_query(&query) } else { Event::in_body(body.front()) };
-        let Some(push) = event.push.as_ref().filter(|_| verified.checks_push()) else {
+        let asked = Event::in_query(&query);
+        // A GET may have both, and its application looks at either.
+        let in_query =
+            body.front().is_empty() || (head.method == Method::GET && asked.push.is_some());
+        let event = if in_query { asked } else { Event::in_body(body.front()) };
+        if !verified.checks_push() {
             return Ok(Known { verified, event, head, body });
+        }
+        let Some(push) = event.push.as_ref() else {
+            // An application may read more leniently, and find a push in it.
+            return match (body.is_whole(), event.understood, &event.kind) {
+                (true, true, _) | (false, _, Some(_)) => Ok(Known { verified, event, head, body }),
+                (true, false, _) => Err(Reject::Unverified(Unverified::Body)),
+                (false, _, None) => Err(Reject::Body(BodyFault::TooLarge, Sent::No)),
+            };
         };
-        if !body.is_whole() {
+        // However much of it the last piece has brought.
+        if !body.is_whole() || body.front().len() > AHEAD {
             return Err(Reject::Body(BodyFault::TooLarge, Sent::No));
         }
         let [receiver, pswd] = push.values();
@@ -220,10 +236,16 @@ impl Receiver {
                 self.recent.note(reject.code(), reject.cause(), false);
             }
         }
-        let mut answer = reject.problem().response(reject.sent(), &record.request_id);
-        // The sender may still be sending the body that nobody will read.
-        answer.extensions_mut().insert(Linger);
-        answer
+        let mut response = reject.problem().response(reject.sent(), &record.request_id);
+        // The sender may still be sending a body that nobody will read.
+        response.extensions_mut().insert(Linger);
+        if matches!(reject, Reject::Method) {
+            let methods: Vec<_> = self.methods.iter().map(Method::as_str).collect();
+            if let Ok(methods) = HeaderValue::try_from(methods.join(", ")) {
+                response.headers_mut().insert(header::ALLOW, methods);
+            }
+        }
+        response
     }
 }
 
@@ -290,29 +312,36 @@ fn strip(headers: &mut HeaderMap) {
 
 /// Folded, because applications often take `User-Name` and `USER_NAME` for the same.
 fn stays_here(name: &HeaderName) -> bool {
-    let mut room = [0; "proxyauthenticate".len() + 8];
-    let Some(folded) = fold(name.as_str().as_bytes(), &mut room) else { return false };
-    folded.starts_with(b"xinnopaas")
-        || matches!(
-            folded,
-            b"username"
-                | b"authorization"
-                | b"proxyauthorization"
-                | b"proxyauthenticate"
-                | b"connection"
-                | b"keepalive"
-                | b"proxyconnection"
-                | b"te"
-                | b"trailer"
-                | b"transferencoding"
-                | b"upgrade"
-                | b"http2settings"
-                | b"expect"
-                | b"host"
-        )
+    const OURS: &[u8] = b"xinnopaas";
+    let name = name.as_str().as_bytes();
+    // However long it is.
+    let beginning = name.iter().filter(|byte| !matches!(byte, b'-' | b'_')).take(OURS.len());
+    if beginning.eq(OURS) {
+        return true;
+    }
+    let mut room = [0; "proxyauthorization".len()];
+    let Some(folded) = fold(name, &mut room) else { return false };
+    matches!(
+        folded,
+        b"username"
+            | b"authorization"
+            | b"proxyauthorization"
+            | b"proxyauthenticate"
+            | b"connection"
+            | b"keepalive"
+            | b"proxyconnection"
+            | b"te"
+            | b"trailer"
+            | b"transferencoding"
+            | b"upgrade"
+            | b"http2settings"
+            | b"expect"
+            | b"host"
+    )
 }
 
-/// The application's answer, without what is for its hop only.
+/// The application's answer, without what is for its hop only, and without the length that it told:
+/// its body is here, and may have another one.
 fn pass(answer: Response<Bytes>, request_id: &HeaderValue) -> Response<Bytes> {
     let (mut head, body) = answer.into_parts();
     let headers = &mut head.headers;
@@ -320,6 +349,7 @@ fn pass(answer: Response<Bytes>, request_id: &HeaderValue) -> Response<Bytes> {
     let goes = |name: &HeaderName| {
         let of_hop = [
             "connection",
+            "content-length",
             "keep-alive",
             "proxy-authenticate",
             "proxy-connection",

@@ -39,4 +39,5 @@ mod repeat;
 mod rotation;
 mod streaming;
 mod structure;
+mod webhook;
 mod webhook_streams;

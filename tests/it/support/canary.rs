@@ -5,11 +5,24 @@ use std::fmt::Display;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use innopaas_proxy::sandbox::Pair;
+use memchr::memmem;
 
 pub(crate) const APP_KEY: &str = "CanaryKey7q2W9zX4";
 pub(crate) const TOKEN: &str = "CANARYTOKENQWERTYUIOPASDFGHJKLZXCVBNMQAZWSXEDCRFVTGBYHNU";
 /// What callers show in the tests that ask them for a token.
 pub(crate) const CALLER_TOKEN: &str = "CanaryCaller5rT8vB1nM6kJ3hG0";
+/// What webhooks are verified by, as typed into the console.
+pub(crate) const USER_NAME: &str = "CanaryUserName4dF7sL0pQ";
+pub(crate) const HOOK_TOKEN: &str = "CanaryHookToken8gH2jK5zX9cV";
+pub(crate) const RECEIVER: &str = "CanaryReceiver3wE6rT1y";
+pub(crate) const PSWD: &str = "CanaryPswd7uI9oP2aS";
+/// Whom webhooks are about, and what they say.
+pub(crate) const PHONE: &str = "8613987654321";
+pub(crate) const TEXT: &str = "CanaryText5bN8mQ1wE";
+
+/// All that must not be seen.
+const ALL: [&str; 9] =
+    [APP_KEY, TOKEN, CALLER_TOKEN, USER_NAME, HOOK_TOKEN, RECEIVER, PSWD, PHONE, TEXT];
 
 pub(crate) fn pair() -> Pair {
     Pair::new(APP_KEY, TOKEN)
@@ -30,9 +43,9 @@ pub(crate) fn assert_absent(place: &str, bytes: &[u8]) {
 /// The form in which a canary is in there, if one is.
 pub(crate) fn find(bytes: &[u8]) -> Option<&'static str> {
     let haystack = bytes.to_ascii_lowercase();
-    [APP_KEY, TOKEN, CALLER_TOKEN].into_iter().flat_map(forms).find_map(|(form, needle)| {
+    ALL.into_iter().flat_map(forms).find_map(|(form, needle)| {
         let needle = needle.to_ascii_lowercase();
-        haystack.windows(needle.len()).any(|window| window == needle.as_bytes()).then_some(form)
+        memmem::find(&haystack, needle.as_bytes()).is_some().then_some(form)
     })
 }
 

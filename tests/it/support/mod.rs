@@ -1,5 +1,6 @@
-//! What the tests are written in: a proxy with its sandbox, callers, and a raw upstream.
+//! What the tests are written in: a proxy with its sandbox, callers, a raw upstream, and an application.
 
+pub(crate) mod application;
 pub(crate) mod call;
 pub(crate) mod canary;
 pub(crate) mod load;
@@ -10,6 +11,7 @@ pub(crate) mod stage;
 pub(crate) mod strict_answer;
 pub(crate) mod strict_request;
 
+pub(crate) use application::{Application, Manner};
 pub(crate) use call::{Answer, Call, raw};
 pub(crate) use mount::Mount;
 pub(crate) use proxy::{Proxy, Setup};

@@ -36,6 +36,8 @@ pub(crate) struct Proxy {
     /// The Unix socket, if it listens on one.
     pub(crate) socket: Option<PathBuf>,
     pub(crate) admin: SocketAddr,
+    /// Where it receives webhooks, if it does.
+    pub(crate) webhook: Option<SocketAddr>,
     pub(crate) mount: Mount,
     process: Process,
     /// Whether a leak is what the test wants.
@@ -75,6 +77,16 @@ impl Setup {
     pub(crate) fn by_another(mut self, binary: PathBuf) -> Self {
         self.binary = binary;
         self
+    }
+
+    /// With a receiver of webhooks, verified by the pairs in these directories, each of which is
+    /// that of one application of InnoPaaS.
+    pub(crate) fn receiving(self, pairs: &[(&str, &Mount)]) -> Self {
+        let entry =
+            |(app, mount): &(&str, &Mount)| format!("app={app} current={}", mount.path().display());
+        let entries: Vec<_> = pairs.iter().map(entry).collect();
+        self.set("webhook.listen=127.0.0.1:0")
+            .set(&format!("webhook.credentials={}", entries.join(", ")))
     }
 
     /// In front of a sandbox of its own.
@@ -122,12 +134,13 @@ impl Setup {
         let serving = process.log_line("serving");
         let address = |name: &str| serving[name].as_str().unwrap().to_owned();
         let (listen, admin) = (address("listen"), address("admin").parse().unwrap());
+        let webhook = serving["webhook"].as_str().map(|address| address.parse().unwrap());
         let socket = listen.strip_prefix("unix:").map(PathBuf::from);
         let listen = match socket {
             Some(_) => SocketAddr::from(([0, 0, 0, 0], 0)),
             None => listen.parse().unwrap(),
         };
-        Proxy { listen, socket, admin, mount, process, leaks: false, _files: files }
+        Proxy { listen, socket, admin, webhook, mount, process, leaks: false, _files: files }
     }
 }
 
