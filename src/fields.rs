@@ -20,6 +20,33 @@ pub fn fold<'f, const LONGEST: usize>(
     into.get(..length)
 }
 
+/// Takes away what is for this hop only (RFC 9110, section 7.6.1), and what else goes.
+pub fn strip_hop(headers: &mut HeaderMap, goes: impl Fn(&str) -> bool) {
+    let named = Named::in_connection(headers);
+    let goes = |name: &HeaderName| {
+        let text = name.as_str();
+        is_of_hop(text) || goes(text) || named.contains(name)
+    };
+    // Usually none, so nothing is collected.
+    while let Some(name) = headers.keys().find(|name| goes(name)).cloned() {
+        headers.remove(name);
+    }
+}
+
+fn is_of_hop(name: &str) -> bool {
+    matches!(
+        name,
+        "connection"
+            | "keep-alive"
+            | "proxy-authenticate"
+            | "proxy-connection"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+    )
+}
+
 /// The headers that `Connection` names.
 pub struct Named(Vec<HeaderValue>);
 

@@ -12,7 +12,7 @@ use http::{HeaderValue, Method};
 use super::admit::Admitted;
 use super::content_type::Content;
 use crate::config::Policy;
-use crate::fields::{Named, fold};
+use crate::fields::{Named, fold, strip_hop};
 use crate::upstream::Fields;
 
 /// A request without anything that is ours to write. Can be sent more than once, with another pair.
@@ -87,28 +87,8 @@ impl Admitted {
 
 /// What is for this hop only in an answer, or ours to write. End-to-end headers pass unchanged.
 pub(super) fn strip_answer(headers: &mut HeaderMap) {
-    let named = Named::in_connection(headers);
-    let goes = |name: &HeaderName| is_of_answers_hop(name.as_str()) || named.contains(name);
-    // Usually none, so nothing is collected.
-    while let Some(name) = headers.keys().find(|name| goes(name)).cloned() {
-        headers.remove(name);
-    }
-}
-
-fn is_of_answers_hop(name: &str) -> bool {
-    matches!(
-        name,
-        "connection"
-            | "keep-alive"
-            | "proxy-authenticate"
-            | "proxy-connection"
-            | "proxy-status" // only we tell what this proxy did
-            | "te"
-            | "trailer"
-            | "transfer-encoding"
-            | "upgrade"
-            | "x-request-id"
-    )
+    // Only we tell what this proxy did, and under which id.
+    strip_hop(headers, |name| matches!(name, "proxy-status" | "x-request-id"));
 }
 
 fn is_ours(name: &HeaderName, policy: &Policy) -> bool {

@@ -11,21 +11,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::uri::PathAndQuery;
-use http::{Method, Request, Response, Uri};
+use http::header::{self, HeaderValue};
+use http::{Method, Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
 
-use crate::config::{Target, Webhook};
-use crate::fields::{Named, fold};
+use crate::config::Webhook;
 use crate::server::{Abort, Fault, Linger};
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::code::{EventOutcome, Sent, Unverified};
 use crate::telemetry::event::EventRecord;
 use crate::telemetry::metrics::WebhookMetrics;
 use crate::telemetry::recent::RecentErrors;
-use crate::telemetry::request_id::{RequestIds, X_REQUEST_ID};
+use crate::telemetry::request_id::RequestIds;
 
 use body::{AHEAD, BodyFault, EventBody};
 use deliver::Deliverer;
@@ -39,6 +37,7 @@ pub use verify::{Verified, Verifier};
 mod body;
 mod deliver;
 pub mod envelope;
+mod heads;
 mod reject;
 mod route;
 mod seen;
@@ -148,11 +147,11 @@ impl Receiver {
             && seen.borrow_mut().has(key, Instant::now())
         {
             record.outcome = EventOutcome::Duplicate;
-            return Ok(pass(Response::new(Bytes::new()), &record.request_id));
+            return Ok(heads::pass(Response::new(Bytes::new()), &record.request_id));
         }
 
         let course = known.body.course();
-        let event = known.for_application(target, &record.request_id);
+        let event = heads::for_application(known, target, &record.request_id);
         record.sent = Sent::Maybe; // which holds if the sender, or the process, does not wait
         let delivered = self.deliverer.deliver(&target.server, event, deadline).await;
         let answer = delivered.map_err(|undelivered| match course.fault(undelivered.late) {
@@ -165,7 +164,7 @@ impl Receiver {
         {
             seen.borrow_mut().acknowledged(key, Instant::now());
         }
-        let mut answer = pass(answer, &record.request_id);
+        let mut answer = heads::pass(answer, &record.request_id);
         if !course.is_over() {
             answer.extensions_mut().insert(Linger);
         }
@@ -204,7 +203,7 @@ impl Receiver {
         self.verifier.verify_push(&verified, receiver, pswd)?;
         let body = if in_query {
             let masked = push.mask(Bytes::from(query));
-            head.uri = with_query(&head.uri, &masked);
+            head.uri = heads::with_query(&head.uri, &masked);
             body
         } else {
             let masked = push.mask(body.front().clone());
@@ -264,114 +263,6 @@ impl Known {
             (Some(_), _) | (None, None) => None,
         }
     }
-
-    /// The request that the application gets: to the route's address and nothing of the one that it
-    /// came to, but for the query that is the event itself.
-    fn for_application(self, target: &Target, request_id: &HeaderValue) -> Request<EventBody> {
-        let Self { verified, event, head, body } = self;
-        let mut headers = head.headers;
-        strip(&mut headers);
-        headers.insert(header::HOST, target.host.clone());
-        headers.insert(X_REQUEST_ID, request_id.clone());
-        for (name, value) in [
-            ("x-innopaas-app", verified.app.as_deref()),
-            ("x-innopaas-event-type", event.kind.as_deref()),
-            ("x-innopaas-event-id", event.id.as_deref()),
-        ] {
-            // All are words, so they fit.
-            if let Some(Ok(value)) = value.map(HeaderValue::from_str) {
-                headers.insert(HeaderName::from_static(name), value);
-            }
-        }
-        let uri = match (head.method == Method::GET, head.uri.query()) {
-            (true, Some(query)) => {
-                let path = &target.path;
-                let joint = if path.query().is_some() { '&' } else { '?' };
-                let whole = format!("{path}{joint}{query}");
-                whole.parse().unwrap_or_else(|_| Uri::from(path.clone()))
-            }
-            (true, None) | (false, _) => Uri::from(target.path.clone()),
-        };
-        let mut request = Request::new(body);
-        *request.method_mut() = head.method;
-        *request.uri_mut() = uri;
-        *request.headers_mut() = headers;
-        request
-    }
-}
-
-/// Takes away what is for this hop only, what verified the event, and what only we tell.
-fn strip(headers: &mut HeaderMap) {
-    let named = Named::in_connection(headers);
-    while let Some(name) =
-        headers.keys().find(|name| stays_here(name) || named.contains(name)).cloned()
-    {
-        headers.remove(name);
-    }
-}
-
-/// Folded, because applications often take `User-Name` and `USER_NAME` for the same.
-fn stays_here(name: &HeaderName) -> bool {
-    const OURS: &[u8] = b"xinnopaas";
-    let name = name.as_str().as_bytes();
-    // However long it is.
-    let beginning = name.iter().filter(|byte| !matches!(byte, b'-' | b'_')).take(OURS.len());
-    if beginning.eq(OURS) {
-        return true;
-    }
-    let mut room = [0; "proxyauthorization".len()];
-    let Some(folded) = fold(name, &mut room) else { return false };
-    matches!(
-        folded,
-        b"username"
-            | b"authorization"
-            | b"proxyauthorization"
-            | b"proxyauthenticate"
-            | b"connection"
-            | b"keepalive"
-            | b"proxyconnection"
-            | b"te"
-            | b"trailer"
-            | b"transferencoding"
-            | b"upgrade"
-            | b"http2settings"
-            | b"expect"
-            | b"host"
-    )
-}
-
-/// The application's answer, without what is for its hop only, and without the length that it told:
-/// its body is here, and may have another one.
-fn pass(answer: Response<Bytes>, request_id: &HeaderValue) -> Response<Bytes> {
-    let (mut head, body) = answer.into_parts();
-    let headers = &mut head.headers;
-    let named = Named::in_connection(headers);
-    let goes = |name: &HeaderName| {
-        let of_hop = [
-            "connection",
-            "content-length",
-            "keep-alive",
-            "proxy-authenticate",
-            "proxy-connection",
-            "proxy-status",
-            "te",
-            "trailer",
-            "transfer-encoding",
-            "upgrade",
-        ];
-        of_hop.contains(&name.as_str()) || named.contains(name)
-    };
-    while let Some(name) = headers.keys().find(|name| goes(name)).cloned() {
-        headers.remove(name);
-    }
-    headers.insert(X_REQUEST_ID, request_id.clone());
-    Response::from_parts(head, body)
-}
-
-fn with_query(uri: &Uri, query: &[u8]) -> Uri {
-    let text = [uri.path().as_bytes(), b"?", query].concat();
-    // It was one before, and only letters were replaced.
-    PathAndQuery::try_from(text.as_slice()).map_or_else(|_| Uri::default(), Uri::from)
 }
 
 /// Speaks of what cannot be verified now and then, and not of each: whoever reaches the receiver
@@ -398,30 +289,6 @@ impl Complaints {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_verified_an_event_and_what_only_we_tell_stays_here_in_every_spelling() {
-        let mut headers = HeaderMap::new();
-        for name in [
-            "username",
-            "user-name",
-            "user_name",
-            "authorization",
-            "x-innopaas-app",
-            "x_innopaas_event-id",
-            "connection",
-            "te",
-            "host",
-            "x-hop",
-        ] {
-            headers.append(HeaderName::from_static(name), HeaderValue::from_static("x-hop"));
-        }
-        headers.append("content-type", HeaderValue::from_static("application/json"));
-        headers.append("x-forwarded-for", HeaderValue::from_static("192.0.2.1"));
-        strip(&mut headers);
-        assert_eq!(headers.len(), 2, "{headers:?}");
-        assert!(headers.contains_key("content-type") && headers.contains_key("x-forwarded-for"));
-    }
 
     #[test]
     fn complaints_are_counted_and_told_now_and_then() {
