@@ -32,6 +32,8 @@ pub(crate) enum Manner {
     AnswersAfter(Duration, Vec<u8>),
     /// The same, and the end of the connection.
     AnswersAndCloses(Vec<u8>),
+    /// The same, and the end of the connection after a while.
+    AnswersAndClosesAfter(Duration, Vec<u8>),
     /// These bytes once its head is there.
     AnswersEarly(Vec<u8>),
     /// Its body as the answer's.
@@ -259,6 +261,10 @@ fn converse(mut stream: Stream, connection: usize, shared: &Shared) {
                 stream.write(&answer);
             }
             Manner::AnswersAndCloses(answer) => return stream.write(&answer),
+            Manner::AnswersAndClosesAfter(pause, answer) => {
+                stream.write(&answer);
+                return thread::sleep(pause);
+            }
             Manner::Echoes => stream.write(&answer("200 OK", "", &body)),
             Manner::AnswersEarly(_) | Manner::Hangs => {}
             Manner::Closes => return,
