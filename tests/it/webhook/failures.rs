@@ -141,11 +141,13 @@ fn an_event_that_meets_a_connection_just_closed_goes_on_by_another_one() {
     let event = request(POST, right(), message("e-1").as_bytes());
     let last = answer("200 OK", "Connection: close\r\n", b"");
     bench.application.always(Manner::AnswersAndCloses(last));
+    let mut delivered = 0;
     for round in 0..10 {
         let closing = answer("200 OK", "", b"");
         let pause = Duration::from_millis(100);
         bench.application.once(Manner::AnswersAndClosesAfter(pause, closing));
         assert_eq!(line.call(&event).status(), 200);
+        delivered += 1;
         // The end and the event come while the process cannot look, in either order.
         bench.proxy.signal("STOP");
         if round % 2 == 0 {
@@ -156,9 +158,12 @@ fn an_event_that_meets_a_connection_just_closed_goes_on_by_another_one() {
             line.send(&event);
         }
         bench.proxy.signal("CONT");
-        assert_eq!(line.answer().status(), 200);
+        let status = line.answer().status();
+        // If the end was seen too late the event has left, and is not sent twice then.
+        assert!([200, 504].contains(&status), "{round}: {status}");
+        delivered += usize::from(status == 200);
     }
-    assert_eq!((bench.application.count(), bench.delivered("2xx")), (20, 20), "each once");
+    assert_eq!(bench.application.count(), delivered, "each once");
 }
 
 #[test]
@@ -282,6 +287,7 @@ fn an_answer_whose_length_says_more_than_its_body_comes_back_in_one_piece() {
         }
         // Nothing is left over that the next answer would begin with.
         line.skip(body);
+        eventually("it is closed", || bench.application.open() == 0);
         assert_eq!(line.call(&event).status(), 200, "{said}");
     }
 }
