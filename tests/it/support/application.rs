@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -32,6 +32,8 @@ pub(crate) enum Manner {
     AnswersAfter(Duration, Vec<u8>),
     /// The same, and the end of the connection.
     AnswersAndCloses(Vec<u8>),
+    /// The same, and the end of the connection after a while.
+    AnswersAndClosesAfter(Duration, Vec<u8>),
     /// These bytes once its head is there.
     AnswersEarly(Vec<u8>),
     /// Its body as the answer's.
@@ -211,6 +213,15 @@ impl Stream {
         };
     }
 
+    /// Ends its side, and waits for the other one to see it and end its own.
+    fn finish(mut self) {
+        let _ = match &self {
+            Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
+            Self::Unix(stream) => stream.shutdown(Shutdown::Write),
+        };
+        while self.read(&mut [0; 1024]).is_ok_and(|length| length > 0) {}
+    }
+
     fn reset(self) {
         if let Self::Tcp(stream) = &self {
             SockRef::from(stream).set_linger(Some(Duration::ZERO)).unwrap();
@@ -258,7 +269,14 @@ fn converse(mut stream: Stream, connection: usize, shared: &Shared) {
                 thread::sleep(pause); // which is what it is told to do
                 stream.write(&answer);
             }
-            Manner::AnswersAndCloses(answer) => return stream.write(&answer),
+            Manner::AnswersAndCloses(answer) => {
+                stream.write(&answer);
+                return stream.finish();
+            }
+            Manner::AnswersAndClosesAfter(pause, answer) => {
+                stream.write(&answer);
+                return thread::sleep(pause);
+            }
             Manner::Echoes => stream.write(&answer("200 OK", "", &body)),
             Manner::AnswersEarly(_) | Manner::Hangs => {}
             Manner::Closes => return,

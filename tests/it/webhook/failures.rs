@@ -135,6 +135,38 @@ fn a_connection_is_kept_and_one_that_was_closed_between_two_events_costs_none() 
 }
 
 #[test]
+fn an_event_that_meets_a_connection_just_closed_goes_on_by_another_one() {
+    let bench = Bench::start();
+    let mut line = bench.line();
+    let event = request(POST, right(), message("e-1").as_bytes());
+    let last = answer("200 OK", "Connection: close\r\n", b"");
+    bench.application.always(Manner::AnswersAndCloses(last));
+    let mut delivered = 0;
+    for round in 0..10 {
+        let closing = answer("200 OK", "", b"");
+        let pause = Duration::from_millis(100);
+        bench.application.once(Manner::AnswersAndClosesAfter(pause, closing));
+        assert_eq!(line.call(&event).status(), 200);
+        delivered += 1;
+        // The end and the event come while the process cannot look, in either order.
+        bench.proxy.signal("STOP");
+        if round % 2 == 0 {
+            line.send(&event);
+        }
+        eventually("it is closed", || bench.application.open() == 0);
+        if round % 2 == 1 {
+            line.send(&event);
+        }
+        bench.proxy.signal("CONT");
+        let status = line.answer().status();
+        // If the end was seen too late the event has left, and is not sent twice then.
+        assert!([200, 504].contains(&status), "{round}: {status}");
+        delivered += usize::from(status == 200);
+    }
+    assert_eq!(bench.application.count(), delivered, "each once");
+}
+
+#[test]
 fn a_sender_that_stops_behind_an_early_answer_holds_up_no_other_event() {
     let bench = Bench::set(&["webhook.deadline=10s"]);
     bench.application.once(Manner::AnswersEarly(answer("413 Content Too Large", "", b"")));
@@ -255,6 +287,7 @@ fn an_answer_whose_length_says_more_than_its_body_comes_back_in_one_piece() {
         }
         // Nothing is left over that the next answer would begin with.
         line.skip(body);
+        eventually("it is closed", || bench.application.open() == 0);
         assert_eq!(line.call(&event).status(), 200, "{said}");
     }
 }
