@@ -29,7 +29,7 @@ const ROTATIONS: usize = 5;
 const BETWEEN: u64 = 150;
 /// Tries that meet a fault of the application, or find it well after one.
 const HIT: u64 = 40;
-/// How long the application has here, in all.
+/// How long an application has that is to be late.
 const DEADLINE: Duration = Duration::from_millis(300);
 /// The sandbox's minute between two tries, shortened.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -39,7 +39,7 @@ const EVENT: Event = Event::MessageStatus(MessageStatus::Delivered);
 #[test]
 fn a_pair_is_changed_under_a_stream_and_nothing_is_lost_or_let_in() {
     let _loaded = LOADED.read().unwrap_or_else(PoisonError::into_inner);
-    let hall = Hall::open();
+    let hall = Hall::open(PATIENCE);
     let right = Webhook { connections: 64, pair: Some(shown(&pair(0))), ..hall.webhook() };
     let mut right = Stream::start(&hall.sandbox, Webhook { pace: Pace::Burst, ..right });
     let strangers = Webhook { connections: 8, ..hall.webhook() };
@@ -93,7 +93,7 @@ fn a_pair_is_changed_under_a_stream_and_nothing_is_lost_or_let_in() {
 #[test]
 fn whatever_an_application_does_each_try_of_an_event_ends_in_one_way_that_all_agree_on() {
     let _loaded = LOADED.read().unwrap_or_else(PoisonError::into_inner);
-    let hall = Hall::open();
+    let hall = Hall::open(DEADLINE);
     let stream = Stream::start(
         &hall.sandbox,
         Webhook { tries: 3, pause: PAUSE, connections: 30, ..hall.webhook() },
@@ -127,7 +127,7 @@ fn whatever_an_application_does_each_try_of_an_event_ends_in_one_way_that_all_ag
 #[test]
 fn what_an_application_missed_comes_again_by_the_senders_own_retry() {
     const EVENTS: u32 = 60;
-    let hall = Hall::open();
+    let hall = Hall::open(PATIENCE);
     hall.stage.play(Act::Down);
     let pause = Duration::from_secs(2); // the application is there again long before that
     let sending = hall
@@ -176,7 +176,8 @@ struct Hall {
 }
 
 impl Hall {
-    fn open() -> Self {
+    /// The application has so long for an event.
+    fn open(deadline: Duration) -> Self {
         let stage = Stage::open();
         let (current, previous) = (Mount::empty(), Mount::empty());
         current.swap_in_files(&files(&pair(0)));
@@ -185,7 +186,7 @@ impl Hall {
             .set("webhook.listen=127.0.0.1:0")
             .set(&format!("webhook.credentials=app=shop current={from} previous={before}"))
             .set(&format!("webhook.default={}", stage.url()))
-            .set(&format!("webhook.deadline={}ms", DEADLINE.as_millis()))
+            .set(&format!("webhook.deadline={}ms", deadline.as_millis()))
             .set("credentials.poll=20ms")
             .set("log.level=info") // thousands of events
             .start();
@@ -202,7 +203,7 @@ impl Hall {
             count: 100,
             pace: Pace::PerSecond(300),
             tries: 1,
-            patience: PATIENCE,
+            patience: 2 * PATIENCE,
             ..Webhook::to(url, EVENT)
         }
     }
@@ -401,7 +402,7 @@ impl Tally {
     fn of(sendings: Vec<Sending>) -> Self {
         let mut sent = Vec::new();
         for sending in sendings {
-            let report = sending.wait(PATIENCE);
+            let report = sending.wait(2 * PATIENCE);
             assert_eq!(report.state, WebhookState::Done);
             sent.extend(report.events);
         }

@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::call::block_on;
+use super::eventually;
 
 const ADDRESS: ([u8; 4], u16) = ([127, 83, 0, 1], 0);
 
@@ -83,9 +84,13 @@ impl Stage {
         format!("http://{}/innopaas", self.address)
     }
 
-    /// From now on.
+    /// From now on; once it is down, if it is to be that.
     pub(crate) fn play(&self, act: Act) {
         self.acts.as_ref().unwrap().send_replace(act);
+        if act == Act::Down {
+            let is_down = || std::net::TcpStream::connect(self.address).is_err();
+            eventually("the application is down", is_down);
+        }
     }
 
     /// How many events were read so far.
