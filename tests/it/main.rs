@@ -39,3 +39,4 @@ mod repeat;
 mod rotation;
 mod streaming;
 mod structure;
+mod webhook_streams;

@@ -6,6 +6,7 @@ pub(crate) mod load;
 pub(crate) mod mount;
 pub(crate) mod proxy;
 pub(crate) mod raw_upstream;
+pub(crate) mod stage;
 pub(crate) mod strict_answer;
 pub(crate) mod strict_request;
 
