@@ -62,21 +62,42 @@ impl Secret {
     /// [`Malformed`], if the bytes could not be sent as they are, or carry one of the two usual
     /// pasting mistakes.
     pub fn from_file_content(content: &[u8]) -> Result<Self, Malformed> {
-        let bytes = content
-            .strip_suffix(b"\r\n")
-            .or_else(|| content.strip_suffix(b"\n"))
-            .unwrap_or(content);
+        let bytes = without_line_end(content);
+        if has_scheme(bytes) {
+            return Err(Malformed::Scheme);
+        }
+        match bytes.iter().position(|byte| !byte.is_ascii_graphic()) {
+            Some(position) if bytes.len() <= MAX_LEN => Err(Malformed::Byte { position }),
+            Some(_) | None => Self::new(bytes),
+        }
+    }
+
+    /// The same for what somebody else shows to us in a header, as a person made it up: it may hold
+    /// spaces, and begin with `Bearer` or `Basic`.
+    ///
+    /// # Errors
+    /// [`Malformed`], but for [`Malformed::Scheme`].
+    pub fn from_file_of_header(content: &[u8]) -> Result<Self, Malformed> {
+        let bytes = without_line_end(content);
+        // Spaces around a value are not part of it (RFC 9110, section 5.5), so it could not be shown.
+        let inside = bytes.trim_ascii();
+        let is_wrong = |byte: &u8| !byte.is_ascii_graphic() && *byte != b' ';
+        let around = if bytes.trim_ascii_start().len() < bytes.len() { 0 } else { inside.len() };
+        match bytes.iter().position(is_wrong) {
+            Some(position) if bytes.len() <= MAX_LEN => Err(Malformed::Byte { position }),
+            None if inside.len() < bytes.len() && bytes.len() <= MAX_LEN => {
+                Err(Malformed::Byte { position: around })
+            }
+            Some(_) | None => Self::new(bytes),
+        }
+    }
+
+    fn new(bytes: &[u8]) -> Result<Self, Malformed> {
         if bytes.is_empty() {
             return Err(Malformed::Empty);
         }
         if bytes.len() > MAX_LEN {
             return Err(Malformed::TooLong);
-        }
-        if has_scheme(bytes) {
-            return Err(Malformed::Scheme);
-        }
-        if let Some(position) = bytes.iter().position(|byte| !byte.is_ascii_graphic()) {
-            return Err(Malformed::Byte { position });
         }
         if is_quoted(bytes) {
             return Err(Malformed::Quoted);
@@ -216,6 +237,11 @@ impl fmt::Display for Malformed {
     }
 }
 
+fn without_line_end(content: &[u8]) -> &[u8] {
+    let bytes = content.strip_suffix(b"\r\n").or_else(|| content.strip_suffix(b"\n"));
+    bytes.unwrap_or(content)
+}
+
 fn has_scheme(bytes: &[u8]) -> bool {
     [b"bearer ".as_slice(), b"basic ".as_slice()]
         .iter()
@@ -250,6 +276,28 @@ mod tests {
         assert_eq!(malformed(b" token"), Malformed::Byte { position: 0 });
         assert_eq!(malformed("tokén".as_bytes()), Malformed::Byte { position: 3 });
         assert_eq!(malformed(&[b'a'; MAX_LEN + 1]), Malformed::TooLong);
+    }
+
+    #[test]
+    fn what_others_show_may_hold_spaces_and_a_scheme_but_nothing_that_no_header_has() {
+        let of_header = Secret::from_file_of_header;
+        for value in ["Bearer abc", "Basic dXNlcjpwYXNz", "an old friend", "x"] {
+            assert_eq!(of_header(format!("{value}\n").as_bytes()).unwrap().expose(), value);
+        }
+        for (content, why) in [
+            ("", Malformed::Empty),
+            ("\n", Malformed::Empty),
+            (" x", Malformed::Byte { position: 0 }),
+            ("x y ", Malformed::Byte { position: 3 }),
+            ("x\ty", Malformed::Byte { position: 1 }),
+            ("x\0", Malformed::Byte { position: 1 }),
+            ("x\n\n", Malformed::Byte { position: 1 }),
+            ("é", Malformed::Byte { position: 0 }),
+            ("\"x\"", Malformed::Quoted),
+        ] {
+            assert_eq!(of_header(content.as_bytes()).unwrap_err(), why, "{content:?}");
+        }
+        assert_eq!(of_header(&[b' '; MAX_LEN + 1]).unwrap_err(), Malformed::TooLong);
     }
 
     #[test]

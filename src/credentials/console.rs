@@ -113,14 +113,14 @@ const HEADERS_AND_BODY: Files<Held> = Files {
     required: &[RECEIVER_FILE, PSWD_FILE],
     optional: &[USER_NAME_FILE, AUTHORIZATION_FILE],
     load: |folder| {
-        let push = [folder.secret(RECEIVER_FILE)?.0, folder.secret(PSWD_FILE)?.0];
+        let push = [folder.of_header(RECEIVER_FILE)?, folder.of_header(PSWD_FILE)?];
         headers(folder, Some(push))
     },
 };
 
 fn headers(folder: &Folder<'_>, push: Option<[Secret; 2]>) -> Result<Held, Problem> {
-    let user_name = folder.optional_secret(USER_NAME_FILE)?;
-    let authorization = folder.optional_secret(AUTHORIZATION_FILE)?;
+    let user_name = folder.of_optional_header(USER_NAME_FILE)?;
+    let authorization = folder.of_optional_header(AUTHORIZATION_FILE)?;
     if user_name.is_none() && authorization.is_none() {
         return Err(Problem::Missing(folder.shown(USER_NAME_FILE)));
     }
@@ -435,7 +435,7 @@ mod tests {
         fs::write(application.current.join("authorization"), "second-token").unwrap();
         console.look(true, &metrics);
         assert!(knows(&console, "", "first-token") && knows(&console, "", "second-token"));
-        for torn in ["second", "to ken", ""] {
+        for torn in ["second", "to\0ken", ""] {
             fs::write(application.current.join("authorization"), torn).unwrap();
             console.look(true, &metrics);
             assert!(knows(&console, "", "second-token") && !knows(&console, "", "second"));

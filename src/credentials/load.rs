@@ -181,25 +181,38 @@ fn load(folder: &Folder<'_>) -> Result<Loaded, Problem> {
 }
 
 impl Folder<'_> {
-    /// A secret, and the content of its file.
-    pub(super) fn secret(&self, name: &str) -> Result<(Secret, Zeroizing<Vec<u8>>), Problem> {
+    /// A secret of ours, and the content of its file.
+    fn secret(&self, name: &str) -> Result<(Secret, Zeroizing<Vec<u8>>), Problem> {
+        self.read(name, Secret::from_file_content)
+    }
+
+    /// What somebody else shows in a header, to be compared with.
+    pub(super) fn of_header(&self, name: &str) -> Result<Secret, Problem> {
+        self.read(name, Secret::from_file_of_header).map(|(secret, _)| secret)
+    }
+
+    /// The same where the file need not be there.
+    pub(super) fn of_optional_header(&self, name: &str) -> Result<Option<Secret>, Problem> {
+        match self.of_header(name) {
+            Ok(secret) => Ok(Some(secret)),
+            Err(Problem::Missing(_)) => Ok(None),
+            Err(problem) => Err(problem),
+        }
+    }
+
+    fn read(
+        &self,
+        name: &str,
+        parse: fn(&[u8]) -> Result<Secret, Malformed>,
+    ) -> Result<(Secret, Zeroizing<Vec<u8>>), Problem> {
         /// One more than the longest secret with its line end, to see that it is too long.
         const ENOUGH: usize = MAX_LEN + 3;
         let shown = || self.shown.join(name);
         let content = file::read(&self.resolved.join(name), ENOUGH)
             .map_err(|fault| Problem::at(shown(), fault))?;
-        match Secret::from_file_content(&content) {
+        match parse(&content) {
             Ok(secret) => Ok((secret, content)),
             Err(why) => Err(Problem::Malformed(shown(), why)),
-        }
-    }
-
-    /// A secret whose file need not be there.
-    pub(super) fn optional_secret(&self, name: &str) -> Result<Option<Secret>, Problem> {
-        match self.secret(name) {
-            Ok((secret, _)) => Ok(Some(secret)),
-            Err(Problem::Missing(_)) => Ok(None),
-            Err(problem) => Err(problem),
         }
     }
 

@@ -60,8 +60,8 @@ fn a_receiver_says_how_its_files_fare() {
 fn a_directory_that_holds_nothing_is_a_problem_of_the_configuration() {
     let (empty, half) = (Mount::empty(), Mount::empty());
     half.swap_in_files(&[("authorization", canary::HOOK_TOKEN)]);
-    let scheme = Mount::empty();
-    scheme.swap_in_files(&[("authorization", format!("Bearer {}", canary::HOOK_TOKEN))]);
+    let lines = Mount::empty();
+    lines.swap_in_files(&[("authorization", format!("{}\nsecond line", canary::HOOK_TOKEN))]);
     let credentials = |directory: &str| format!("webhook.credentials=app=shop current={directory}");
     let default = || "webhook.default=http://127.0.0.1:9/".to_owned();
     let path = |mount: &Mount| mount.path().display().to_string();
@@ -69,7 +69,7 @@ fn a_directory_that_holds_nothing_is_a_problem_of_the_configuration() {
         ("/nowhere/at/all".to_owned(), false, "/nowhere/at/all"),
         (path(&empty), false, "user-name: there is no such file"),
         (path(&half), true, "receiver: there is no such file"),
-        (path(&scheme), false, "authorization"),
+        (path(&lines), false, "authorization: the byte at position"),
     ] {
         let check = format!("webhook.body_check={body_check}");
         let settings = [LISTEN.to_owned(), credentials(&directory), default(), check];
