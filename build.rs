@@ -6,6 +6,12 @@ fn main() {
     let script = format!("{}/link/used.ld", variable("CARGO_MANIFEST_DIR"));
     println!("cargo:rerun-if-changed={script}");
     println!("cargo:rerun-if-env-changed=RUSTC_LINKER");
+    println!("cargo:rerun-if-env-changed=LINK_ORDER");
+    // `run order` looks at the functions where they would be by themselves: valgrind does not know the
+    // names of those that stand together.
+    if variable("LINK_ORDER") == "none" {
+        return;
+    }
     // Only an order: whoever builds with a linker of their own, which may not know INSERT (gold, mold),
     // has the same program with more of it in memory.
     let flags = variable("CARGO_ENCODED_RUSTFLAGS");
