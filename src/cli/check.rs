@@ -3,9 +3,10 @@
 use super::settings::{self, Loaded, SettingsArgs};
 use super::{EXIT_DONE, EXIT_USAGE};
 use crate::config::settings::{Default, Setting};
-use crate::config::{Config, Place, Written};
+use crate::config::{Config, Place, Verify, Written};
 use crate::credentials::{
-    self, APP_KEY_FILE, AUTHORIZATION_FILE, Callers, FingerprintKey, Problem, read_pair,
+    self, APP_KEY_FILE, AUTHORIZATION_FILE, Callers, Console, ConsoleReport, FingerprintKey,
+    Problem, Unusable, read_pair,
 };
 use crate::upstream;
 
@@ -25,6 +26,10 @@ pub(super) fn check(arguments: &SettingsArgs) -> u8 {
         Ok(callers) => callers,
         Err(error) => return problem(&error),
     };
+    let webhook = match webhook(&config) {
+        Ok(words) => words,
+        Err(error) => return problem(&error),
+    };
     if let Err(error) = FingerprintKey::load(config.credentials.fingerprint_key_file.as_deref()) {
         return problem(&error);
     }
@@ -37,7 +42,24 @@ pub(super) fn check(arguments: &SettingsArgs) -> u8 {
     if callers.tls().is_some() {
         println!("# callers: are met with TLS; certificate and key belong together");
     }
+    print!("{webhook}");
     EXIT_DONE
+}
+
+/// How webhooks would be verified; nothing, if they are not received.
+fn webhook(config: &Config) -> Result<String, Unusable> {
+    let Some(webhook) = &config.webhook else { return Ok(String::new()) };
+    let poll = config.credentials.poll;
+    Callers::of_tls(webhook.tls.as_ref(), poll)?;
+    let Verify::Pairs { applications, body_check } = &webhook.verify else {
+        return Ok("# webhook: everybody is let in\n".to_owned());
+    };
+    let reports = Console::load(applications, *body_check, poll)?.reports().all();
+    let line = |ConsoleReport { app, which, problem, .. }: ConsoleReport| match problem {
+        None => format!("# webhook: {app}: {which} can be used\n"),
+        Some(problem) => format!("# webhook: {app}: {which}: none now: {problem}\n"),
+    };
+    Ok(reports.into_iter().map(line).collect())
 }
 
 fn problem(error: &dyn std::error::Error) -> u8 {

@@ -69,7 +69,7 @@ words! {
         Rejected "rejected",
         /// The application had acknowledged it before.
         Duplicate "duplicate",
-        /// Its sender went away before it had an answer.
+        /// Its sender went away before it had an answer, or the end of the drain cut it.
         SenderGone "sender_gone",
     }
 }

@@ -13,8 +13,16 @@ const LISTEN: &str = "webhook.listen=127.0.0.1:0";
 
 /// A start that fails: exit code and what is said.
 fn start(settings: &[String]) -> (i32, String) {
+    run("run", settings)
+}
+
+fn check(settings: &[String]) -> (i32, String) {
+    run("check", settings)
+}
+
+fn run(name: &str, settings: &[String]) -> (i32, String) {
     let mut command: Command = binary();
-    command.args(["run", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+    command.args([name, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
     for setting in settings {
         command.args(["--set", setting]);
     }
@@ -71,12 +79,18 @@ fn a_directory_that_holds_nothing_is_a_problem_of_the_configuration() {
         (path(&half), true, "receiver: there is no such file"),
         (path(&lines), false, "authorization: the byte at position"),
     ] {
-        let check = format!("webhook.body_check={body_check}");
-        let settings = [LISTEN.to_owned(), credentials(&directory), default(), check];
+        let checked = format!("webhook.body_check={body_check}");
+        let settings = [LISTEN.to_owned(), credentials(&directory), default(), checked];
         let (code, said) = start(&settings);
         assert_eq!(code, 64, "{said}");
         assert!(said.contains("webhook.credentials") && said.contains(words), "{said}");
+        let (code, said) = check(&settings);
+        assert_eq!(code, 64, "{said}");
+        assert!(said.contains("webhook.credentials") && said.contains(words), "{said}");
     }
+    let settings = [LISTEN.to_owned(), credentials(&path(&half)), default()];
+    let (code, said) = check(&settings);
+    assert!(code == 0 && said.contains("# webhook: shop: current can be used"), "{code} {said}");
 }
 
 #[test]
