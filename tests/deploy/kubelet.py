@@ -9,7 +9,7 @@ class Volume:
 
     def __init__(self, path, files):
         self.path = pathlib.Path(path)
-        self.path.mkdir(parents=True)
+        self.path.mkdir(parents=True, exist_ok=True)
         self.path.chmod(0o755)
         self.generation = 0
         self.swap(files)
