@@ -11,6 +11,7 @@ import json
 import pathlib
 import subprocess
 import sys
+import tempfile
 import time
 
 import yaml
@@ -156,15 +157,16 @@ def drains(shop):
 class Shop:
     """The pod, created and not started: each case starts what it needs."""
 
-    def __init__(self, podman):
+    def __init__(self, podman, memory=None):
         self.podman, self.pair, self.secrets = podman, None, None
-        self.written = podman.folder / "sandbox"
+        folder = pathlib.Path(tempfile.mkdtemp(dir=podman.folder))
+        folder.chmod(0o755)
+        self.written, self.folder = folder / "written", folder / "secrets"
         self.written.mkdir()
         self.written.chmod(0o777)
-        self.folder = podman.folder / "secrets"
         self.folder.mkdir()
-        manifest = podman.folder / "pod.yaml"
-        manifest.write_text(yaml.safe_dump(playable(self.folder, self.written)))
+        manifest = folder / "pod.yaml"
+        manifest.write_text(yaml.safe_dump(playable(self.folder, self.written, memory)))
         podman("kube", "play", "--network", "none", "--start=false", manifest)
         self.pid = None
 
@@ -230,8 +232,9 @@ class Shop:
         self.podman("pod", "rm", "-f", "-t", "0", "shop")
 
 
-def playable(secrets, written):
-    """The shipped pod, in a form that podman can play; with a sandbox in InnoPaaS's place."""
+def playable(secrets, written, memory=None):
+    """The shipped pod, in a form that podman can play; with a sandbox in InnoPaaS's place, and perhaps with
+    another limit of the sidecar's memory."""
     pod = yaml.safe_load((DEPLOY / "kubernetes/pod.yaml").read_text())
     spec = pod["spec"]
     (proxy,), (shop,) = spec.pop("initContainers"), spec["containers"]
@@ -239,6 +242,8 @@ def playable(secrets, written):
     for word in ["startupProbe", "readinessProbe", "livenessProbe", "ports"]:
         del proxy[word]
     proxy["image"], shop["image"] = IMAGE, APPLICATION
+    if memory:
+        proxy["resources"]["limits"]["memory"] = memory
     proxy["env"] += environment(
         INNOPAAS_PROXY_UPSTREAM__ORIGIN=SANDBOX,
         INNOPAAS_PROXY_UPSTREAM__CA_FILE="/etc/innopaas/ca.pem",
