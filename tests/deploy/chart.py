@@ -301,6 +301,8 @@ def options(tree):
     })
     equal(environment(sidecar(consumer(tree, {"sidecar": {"config": {"admin": {"address": "[::]:7255"}}}}))),
           {"INNOPAAS_PROXY_ADMIN__ADDRESS": "[::]:7255"})
+    # A heading with nothing under it, as it is when everything there is a comment.
+    equal(consumer(tree, {"sidecar": {"config": None}}), consumer(tree))
     moved = consumer(tree, {"sidecar": {"config": {"listen": {"address": "127.0.0.1:9000"}}}})
     equal(environment(moved["spec"]["containers"][0]), {"INNOPAAS_BASE_URL": "http://127.0.0.1:9000"})
 
@@ -476,7 +478,8 @@ def rolls(tree):
 
 def taken(tree):
     """The program takes each proxy.yaml, without a warning, and has what was set."""
-    for values in (RECEIVER, EVERYTHING):
+    open_one = {"enabled": True, "config": {"webhook": {"verify": "none", "default": "http://shop.default.svc/"}}, "applications": []}
+    for values in (RECEIVER, EVERYTHING, {"receiver": open_one}):
         config = receiver(tree, values)["ConfigMap"]["data"]["proxy.yaml"]
         with files() as root:
             found, warnings = checked_file(config, root)
@@ -529,6 +532,9 @@ def notes(tree):
     _, text = rendered(tree / CHART, EVERYTHING)
     commands = [line.strip() for line in text.splitlines() if line.startswith("  ")]
     equal(commands[1:], ["curl -i -d '{}' https://hooks.example.com/innopaas"])
+    assert "everybody" not in text
+    _, text = rendered(tree / CHART, patched("receiver.config.webhook.verify", "none", patched("receiver.applications", [], RECEIVER)))
+    assert "everybody who reaches the receiver is let in" in text, text
 
 
 # ---- Both
@@ -596,6 +602,8 @@ WRONG = [
     ("image.tag", "a b", "/image/tag"),
     ("image.digest", "sha256:abc", "/image/digest"),
     ("image.pullPolicy", "Sometimes", "/image/pullPolicy"),
+    ("image", None, "missing property 'image'"),
+    ("receiver.ingress", None, "missing property 'ingress'"),
     ("runAsUser", 0, "/runAsUser"),
     ("runAsUser", "nobody", "/runAsUser"),
     ("receiver.enabled", "yes", "/receiver/enabled"),
@@ -636,7 +644,9 @@ WRONG = [
     ("receiver.applications", [{"app": "a", "secretName": "x"}, {"app": "a", "secretName": "y"}], "previousSecretName of the one entry"),
     ("receiver.applications", [{"app": "a", "secretName": "x", "previousSecretName": "x"}], "need a Secret of their own"),
     ("receiver.config", {}, "Such as: default: http://"),
+    ("receiver.config", None, "Such as: default: http://"),
     ("receiver.config.webhook.credentials", [{"app": "a", "current": "/x"}], "in receiver.applications"),
+    ("receiver.config.webhook.verify", "none", "Take one of the two out"),
     ("receiver.config.webhook.tls.key_file", "/x", "receiver.tls.secretName"),
     ("receiver.config.webhook.listen", "127.0.0.1:7254", "Take this out"),
     ("receiver.config.admin.address", "127.0.0.1:7255", "Take this out"),
@@ -650,6 +660,7 @@ WRONG = [
 WRONG_SIDECAR = [
     ("webhook.enabled", True, "Such as: http://127.0.0.1:8080/innopaas"),
     ("webhook", {"enabled": True, "to": "http://127.0.0.1/", "previousSecretName": "innopaas-webhook"}, "Name another one"),
+    ("", {"webhook": {"enabled": True, "to": "http://127.0.0.1/"}, "config": {"webhook": {"verify": "none"}}}, "Take this out"),
     ("standbySecretName", "innopaas", "in a Secret of its own"),
     ("config.admin.address", "127.0.0.1:7255", "Take this out"),
     ("config.credentials.directory", "/elsewhere", "sidecar.secretName"),
@@ -659,6 +670,8 @@ WRONG_SIDECAR = [
     ("config.drain.maximum", "60s", "Make it longer than 60 s"),
     ("terminationGracePeriodSeconds", 25, "Make it longer than 25 s"),
     ("secretname", "x", "secretname"),
+    ("secretName", None, "missing property 'secretName'"),
+    ("webhook", None, "missing property 'webhook'"),
 ]
 
 
@@ -669,7 +682,7 @@ def wrong(tree):
         told(path, value, lambda p, v, w: refused(lambda: rendered(tree / CHART, patched(p, v, RECEIVER)), w), word)
     directory = vendored(tree)
     for path, value, word in WRONG_SIDECAR:
-        values = patched(f"{NAME}.sidecar.{path}", value, {})
+        values = patched(f"{NAME}.sidecar.{path}".rstrip("."), value, {})
         told(path, values, lambda p, v, w: refused(lambda: rendered(directory, v), w), word)
     return f"{len(WRONG) + len(WRONG_SIDECAR)} values"
 

@@ -71,7 +71,7 @@ seccompProfile: { type: RuntimeDefault }
 
 {{/* Ends the rendering if the kubelet would kill the proxy before it has drained. Renders nothing. */}}
 {{- define "innopaas-proxy.drainFits" -}}
-{{- $maximum := dig "drain" "maximum" "25s" .values.config | toString -}}
+{{- $maximum := dig "drain" "maximum" "25s" (.values.config | default dict) | toString -}}
 {{- if not (regexMatch "^[0-9]+(ms|s|m|h)$" $maximum) -}}
   {{- fail (printf "%s.config.drain.maximum: must be a whole number with ms, s, m or h, such as 25s." .of) }}
 {{- end -}}

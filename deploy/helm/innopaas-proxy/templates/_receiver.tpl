@@ -34,7 +34,7 @@ it must become ready all the same.
 */}}
 {{- define "innopaas-proxy.receiver.config" -}}
 {{- $receiver := .Values.receiver -}}
-{{- $config := deepCopy $receiver.config -}}
+{{- $config := deepCopy ($receiver.config | default dict) -}}
 {{- include "innopaas-proxy.adminAddress" (dict "of" "receiver" "config" $config) -}}
 {{- if dig "webhook" "credentials" "" $config }}
   {{- fail "receiver.config.webhook.credentials: the chart writes them. Take this out, and name the applications and their Secrets in receiver.applications." }}
@@ -51,6 +51,9 @@ it must become ready all the same.
 {{- $open := eq "none" (dig "webhook" "verify" "headers" $config) -}}
 {{- if and (not $receiver.applications) (not $open) }}
   {{- fail "receiver.applications: names no Secret to verify webhooks with. Such as: [{ app: shop, secretName: innopaas-webhook }]" }}
+{{- end -}}
+{{- if and $receiver.applications $open }}
+  {{- fail "receiver.config.webhook.verify: none lets everybody in, whatever receiver.applications names. Take one of the two out." }}
 {{- end -}}
 {{- $names := list -}}
 {{- $secrets := list -}}

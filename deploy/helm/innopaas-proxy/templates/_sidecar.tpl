@@ -68,7 +68,7 @@ dependency with an alias for each workload is told apart: (index .Subcharts "ALI
 {{- define "innopaas-proxy.env" -}}
 {{- $proxy := get .Subcharts "innopaas-proxy" | default . -}}
 {{- include "innopaas-proxy.scope" $proxy -}}
-{{- $listen := $proxy.Values.sidecar.config.listen | default dict -}}
+{{- $listen := dig "listen" dict ($proxy.Values.sidecar.config | default dict) -}}
 {{- $address := $listen.address | default "127.0.0.1:7253" -}}
 {{- if hasPrefix "unix:" $address }}
   {{- fail "innopaas-proxy.env: no base URL can name the Unix socket in sidecar.config.listen.address. Leave this include out, and give the application the socket's path in its own way." }}
@@ -103,7 +103,7 @@ terminationGracePeriodSeconds: {{ .terminationGracePeriodSeconds }}
 {{/* The sidecar's settings as JSON: what the chart's values mean, and sidecar.config over it. */}}
 {{- define "innopaas-proxy.sidecarConfig" -}}
 {{- $sidecar := .Values.sidecar -}}
-{{- $config := deepCopy $sidecar.config -}}
+{{- $config := deepCopy ($sidecar.config | default dict) -}}
 {{- $own := dict "admin" (dict "address" "0.0.0.0:7255") -}}
 {{- include "innopaas-proxy.adminAddress" (dict "of" "sidecar" "config" $config) -}}
 {{- if dig "credentials" "directory" "" $config }}
@@ -124,6 +124,9 @@ terminationGracePeriodSeconds: {{ .terminationGracePeriodSeconds }}
 {{- if $sidecar.webhook.enabled -}}
   {{- if not (or $sidecar.webhook.to (dig "webhook" "routes" "" $config) (dig "webhook" "default" "" $config)) }}
     {{- fail "sidecar.webhook.to: is needed, because events must go somewhere. Such as: http://127.0.0.1:8080/innopaas" }}
+  {{- end -}}
+  {{- if eq "none" (dig "webhook" "verify" "headers" $config) }}
+    {{- fail "sidecar.config.webhook.verify: none does not go with the Secret that the chart mounts. Take this out." }}
   {{- end -}}
   {{- if eq $sidecar.webhook.secretName $sidecar.webhook.previousSecretName }}
     {{- fail "sidecar.webhook.previousSecretName: is the Secret of the present values. Name another one; it need not exist." }}
