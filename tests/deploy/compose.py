@@ -106,18 +106,14 @@ def nothing_but_the_namespace_is_shared(name):
         for port in values.get("ports", []):
             assert port["target"] != 7253, "who reaches the proxy can spend money"
     for service in set(services) - {"proxy", "sandbox"}:
-        for volume in values_of(services[service]):
+        for volume in services[service].get("volumes", []):
             assert volume["source"] != "credentials" and "innopaas" not in pathlib.Path(volume["source"]).parts, service
-    (pair,) = values_of(services["proxy"])
+    (pair,) = services["proxy"]["volumes"]
     assert pair["target"] == "/var/run/secrets/innopaas" and pair["read_only"]
     if pair["type"] == "bind":
         assert pair["source"].endswith("/innopaas"), "a file that is bound is never replaced"
         # podman makes it all the same, so that it is not seen by running it.
-        assert not pair["bind"].get("create_host_path"), "Docker makes an empty directory of root's"
-
-
-def values_of(service):
-    return service.get("volumes", [])
+        assert pair["bind"].get("create_host_path") is False, "Docker makes an empty directory of root's"
 
 
 def the_pair_stays_in_memory():
@@ -166,7 +162,7 @@ class Engine:
     """podman with a storage, locks, networks and a socket of its own, as Docker's engine."""
 
     def __init__(self, scratch):
-        self.scratch, self.service, self.over = scratch, None, threading.Event()
+        self.scratch, self.service, self.over, self.healths = scratch, None, threading.Event(), None
         (scratch / "containers.conf").write_text(CONTAINERS_CONF)
         (scratch / "networks").mkdir()
         self.command = ["podman", f"--root={scratch}/storage", f"--runroot={scratch}/run",
@@ -182,7 +178,8 @@ class Engine:
             env=self.environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             stderr=(self.scratch / "service.log").open("w"))
         eventually((self.scratch / "engine.sock").exists)
-        threading.Thread(target=self.check_healths, daemon=True).start()
+        self.healths = threading.Thread(target=self.check_healths, daemon=True)
+        self.healths.start()
         return f"{self.podman('--version')}, {run('docker-compose', 'version')}"
 
     def check_healths(self):
@@ -195,9 +192,13 @@ class Engine:
 
     def end(self):
         self.over.set()
+        if self.healths:
+            self.healths.join()
         if self.service:
             self.service.terminate()
             self.service.wait(20)
+        # podman mounts it onto itself, and a mount cannot be removed.
+        subprocess.run(["umount", self.scratch / "storage" / "overlay"], capture_output=True)
 
     def podman(self, *arguments):
         done = subprocess.run([*self.command, *map(str, arguments)], env=self.environment, text=True,
@@ -440,7 +441,7 @@ def main():
         cases.run(f"{name}: the names are those of the program", the_names_are_those_of_the_program, name)
     cases.run("the pair stays in memory", the_pair_stays_in_memory)
     cases.run("Prometheus reads its file", prometheus_reads_its_file)
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
+    with tempfile.TemporaryDirectory() as scratch:
         engine = Engine(pathlib.Path(scratch))
         try:
             cases.run("an engine starts", engine.start)

@@ -17,6 +17,7 @@ import shutil
 import ssl
 import subprocess
 import tempfile
+import threading
 import time
 
 from cases import DEPLOY, TARGET, Cases
@@ -142,6 +143,22 @@ def a_pair_is_replaced_in_one_step():
             assert file.read_text() == app_key and (directory / "..data" / "app-key").samefile(file)
             assert (file.stat().st_gid, file.stat().st_mode & 0o777) == (4711, 0o640), "whose it is"
             assert (directory / "expires-at").is_file() == bool(expires)
+        gaps, over = [], threading.Event()
+
+        def look():
+            while not over.is_set():
+                try:
+                    os.readlink(directory / "..data")
+                except FileNotFoundError as gap:
+                    gaps.append(gap)
+
+        watching = threading.Thread(target=look)
+        watching.start()
+        for _ in range(20):
+            run(UNITS / "replace-pair", new, directory)
+        over.set()
+        watching.join()
+        assert not gaps, "there was no pair for a moment"
         (new / "authorization").unlink()
         assert subprocess.run([UNITS / "replace-pair", new, directory], capture_output=True).returncode != 0
         assert (directory / "authorization").read_text() == "token of second", "half a pair was taken"
