@@ -36,6 +36,10 @@ counts:
 clients:
     .ci/run clients
 
+# Image, pod, manifests, chart, alerts, units: `tests/deploy/run PART…` for some
+deploy:
+    .ci/run deploy
+
 # Dependencies: which, under which licence, from where
 deny:
     .ci/run deny

@@ -10,13 +10,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use clap::Args;
-use http::{Request, header};
-use http_body_util::{BodyExt, Full};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
-use tokio::time::timeout;
+use http::Request;
+use http_body_util::Full;
 
 use super::application::Application;
+use super::ask::{Failure, ask};
 use super::sandbox::write_pair;
 use super::{exit_code, failed, settings};
 use crate::app::App;
@@ -201,26 +199,10 @@ fn show(words: &str, proxy: SocketAddr) {
 }
 
 /// Calls as an application would: plain HTTP, no credential.
-fn first_call(proxy: SocketAddr) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
+fn first_call(proxy: SocketAddr) -> Result<String, Failure> {
     const PATIENCE: Duration = Duration::from_secs(10);
+    let request = Request::post(SMS_PATH).body(Full::new(Bytes::from_static(SMS.as_bytes())))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        timeout(PATIENCE, async {
-            let stream = TokioIo::new(TcpStream::connect(proxy).await?);
-            let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await?;
-            let request = Request::post(SMS_PATH)
-                .header(header::HOST, proxy.to_string())
-                .header(header::CONNECTION, "close")
-                .body(Full::new(Bytes::from_static(SMS.as_bytes())))?;
-            let exchange = async {
-                let response = sender.send_request(request).await?;
-                let status = response.status();
-                let body = response.into_body().collect().await?.to_bytes();
-                Ok(format!("{status}: {}", String::from_utf8_lossy(&body)))
-            };
-            let (answer, _) = tokio::join!(exchange, connection);
-            answer
-        })
-        .await?
-    })
+    let (status, body) = runtime.block_on(ask(proxy, request, PATIENCE))?;
+    Ok(format!("{status}: {body}"))
 }

@@ -15,8 +15,10 @@ use crate::telemetry::log;
 use settings::{Loaded, SettingsArgs};
 
 mod application;
+mod ask;
 mod check;
 mod dev;
+mod health;
 mod sandbox;
 mod settings;
 mod webhooks;
@@ -44,6 +46,10 @@ enum Command {
     Run(SettingsArgs),
     /// Print what is wrong with a configuration, or what holds.
     Check(SettingsArgs),
+    /// Ask a running proxy how it is: exit code 0 if well.
+    Health(health::HealthArgs),
+    /// Wait until a running proxy takes calls, then run a command in place of this process.
+    Wait(health::WaitArgs),
     /// Try it out: a sandbox, the proxy in front of it, and a first call.
     Dev(dev::DevArgs),
     /// Serve a stand-in for InnoPaaS.
@@ -61,6 +67,8 @@ fn dispatch(arguments: impl Iterator<Item = OsString>) -> u8 {
         Ok(Cli { command }) => match command {
             Command::Run(arguments) => run(&arguments),
             Command::Check(arguments) => check::check(&arguments),
+            Command::Health(arguments) => health::health(&arguments),
+            Command::Wait(arguments) => health::wait(&arguments),
             Command::Dev(arguments) => dev::dev(&arguments),
             Command::Sandbox(arguments) => sandbox::sandbox(&arguments),
         },

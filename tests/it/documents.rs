@@ -147,7 +147,7 @@ fn the_reference_and_the_errors_page_list_every_code() {
 fn the_reference_lists_every_flag_and_no_other() {
     let reference = document("docs/reference.md");
     let mut flags = BTreeSet::new();
-    for command in ["run", "check", "dev", "sandbox"] {
+    for command in ["run", "check", "health", "wait", "dev", "sandbox"] {
         let output = binary().args([command, "--help"]).output().unwrap();
         let help = String::from_utf8(output.stdout).unwrap();
         flags.extend(

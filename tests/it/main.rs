@@ -27,6 +27,7 @@ mod failures;
 mod files;
 mod greedy;
 mod hardening;
+mod health;
 mod hold;
 mod hostile;
 mod hostile_upstream;

@@ -1,0 +1,110 @@
+"""podman, as it runs without a service manager, and the images that the tests need."""
+
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import tempfile
+
+from cases import DEPLOY, ROOT, TARGET
+
+IMAGE = "localhost/innopaas-proxy:0.1.0"
+APPLICATION = "localhost/shop:1.0.0"
+
+# The default limits cannot be set everywhere, crun refuses cgroups of both versions, and there is no
+# systemd that would hold cgroups or a journal.
+CONFIGURATION = """
+[containers]
+default_ulimits = ["nofile=16384:16384", "nproc=16384:16384"]
+[engine]
+runtime = "runc"
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+"""
+
+# What a container may do: nothing but what the manifests allow it.
+HARDENED = (
+    "--read-only --cap-drop ALL --security-opt no-new-privileges --user 65532 --memory 64m --pids-limit 50"
+).split()
+
+PACKAGES = (
+    "podman buildah runc netavark aardvark-dns conmon catatonit uidmap golang-github-containers-common"
+    " iptables nftables busybox-static dnsmasq-base openssl util-linux"
+).split()
+
+
+def install():
+    """Installs what is missing of podman and of what the tests put into namespaces."""
+    if all(map(shutil.which, ["podman", "runc", "busybox", "dnsmasq", "openssl", "nsenter"])):
+        return
+    subprocess.run(["apt-get", "update", "-qq"], check=True)
+    command = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *PACKAGES]
+    subprocess.run(command, check=True, env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"})
+
+
+class Podman:
+    """podman with a configuration of its own; gone with its folder when the test ends."""
+
+    def __init__(self):
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="deploy-"))
+        self.folder.chmod(0o755)
+        configuration = self.folder / "containers.conf"
+        configuration.write_text(CONFIGURATION)
+        self.environment = {**os.environ, "CONTAINERS_CONF": str(configuration)}
+
+    def __call__(self, *arguments, input=None, check=True, timeout=180):
+        """What it prints; raises with what it complains about."""
+        command = ["podman", *map(str, arguments)]
+        done = subprocess.run(
+            command, env=self.environment, input=input, text=True, capture_output=True, timeout=timeout
+        )
+        if check and done.returncode:
+            raise AssertionError(f"podman {' '.join(map(str, arguments[:4]))}: {done.stderr.strip()}")
+        return done.stdout.strip()
+
+    def inspect(self, name):
+        """What podman knows of a container."""
+        return json.loads(self("container", "inspect", name))[0]
+
+    def remove(self):
+        """Removes the folder with everything that the tests wrote."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def static_binary():
+    """The program without dependencies: the one that is named, else the one that is built."""
+    named = os.environ.get("INNOPAAS_PROXY_BINARY")
+    if named:
+        return pathlib.Path(named)
+    built = subprocess.run([DEPLOY / "static-binary"], check=True, text=True, stdout=subprocess.PIPE)
+    return pathlib.Path(built.stdout.strip())
+
+
+def build_image(podman, binary, *options, form="docker"):
+    """The runtime stage of the Dockerfile around a ready program; answers the image's id."""
+    context = podman.folder / "context"
+    context.mkdir(exist_ok=True)
+    shutil.copy(binary, context / "innopaas-proxy")
+    # Without `docker` there is no HEALTHCHECK; without layers of the past nothing random is left.
+    return podman(
+        "build", "-q", "--format", form, "--timestamp", "0", "--no-cache", "--layers=false",
+        "--target", "ready", "-f", DEPLOY / "Dockerfile", *options, context,
+    ).splitlines()[-1]
+
+
+def build_application(podman):
+    """An application's image: a shell, an HTTP client, and our program to wait with."""
+    context = podman.folder / "application"
+    context.mkdir(exist_ok=True)
+    shutil.copy(shutil.which("busybox"), context / "busybox")
+    (context / "Dockerfile").write_text(
+        "FROM scratch\n"
+        f"COPY --from={IMAGE} /innopaas-proxy /innopaas-proxy\n"
+        "COPY busybox /bin/busybox\n"
+        "COPY busybox /bin/sh\n"
+        "COPY busybox /bin/wget\n"
+        "COPY busybox /bin/sleep\n"
+        "USER 65533:65533\n"
+    )
+    podman("build", "-q", "-t", APPLICATION, context)
