@@ -148,6 +148,10 @@ class Pod:
         """The containers that run beside the proxy and are none."""
         return [container for container in self.main if container["name"] != PROXY]
 
+    def alone(self):
+        """Whether the proxy has no application: then it receives webhooks for others, and needs no pair."""
+        return bool(self.proxy) and len(self.containers) == 1
+
     def security(self, container, field):
         """What holds for a container: its own word, or else the pod's."""
         own = container.get("securityContext") or {}
@@ -194,9 +198,13 @@ def restart(pod, problems):
 
 def sidecar(pod, problems):
     """The proxy is where it is started first, and the pod says that it has one."""
-    if bool(pod.proxy) != (pod.labels.get(PROXY) == "sidecar"):
+    if bool(pod.proxy and not pod.alone()) != (pod.labels.get(PROXY) == "sidecar"):
         problems.say(pod.where, f"the label {PROXY}: sidecar and the container {PROXY} belong together")
     if not pod.proxy:
+        return
+    if pod.spec.get("enableServiceLinks") is not False:
+        problems.say(pod.where, "enableServiceLinks is not false: every Service becomes seven environment names")
+    if pod.alone():
         return
     if pod.native:
         if pod.init[0] is not pod.proxy:
@@ -213,8 +221,6 @@ def sidecar(pod, problems):
         hook = ((pod.proxy.get("lifecycle") or {}).get("postStart") or {}).get("exec") or {}
         if (hook.get("command") or [])[:2] != ["/innopaas-proxy", "wait"]:
             problems.say(pod.where, "the proxy has no postStart that waits: the application starts before it listens")
-    if pod.spec.get("enableServiceLinks") is not False:
-        problems.say(pod.where, "enableServiceLinks is not false: every Service becomes seven environment names")
 
 
 def profile(pod, problems):
@@ -358,7 +364,7 @@ def ports(pod, problems):
             if probed(container, action) not in [None] + listed(container):
                 problems.say(pod.where, f"{container['name']}: probes the port {probed(container, action)}, which it does not have")
             command = (action.get("exec") or {}).get("command")
-            if command and container is pod.proxy and (command[0] != "/innopaas-proxy" or command[1:2] not in (["health"], ["wait"])):
+            if command and container is pod.proxy and not runs(*command[:2]):
                 problems.say(pod.where, f"the image has nothing to run {command} with")
 
 
@@ -366,6 +372,12 @@ def actions(container):
     """Its probes and hooks."""
     probes = [container.get(name) for name in ("startupProbe", "readinessProbe", "livenessProbe")]
     return [action for action in probes + list((container.get("lifecycle") or {}).values()) if isinstance(action, dict)]
+
+
+@functools.cache
+def runs(path, word=""):
+    """Whether the image, which holds nothing but the program, can run a command."""
+    return path == "/innopaas-proxy" and program([word, "--help"], {})[0] == 0
 
 
 def probed(container, action):
@@ -404,7 +416,7 @@ def settings(pod, objects, problems):
     if receives:
         targets = [route["to"] for route in pod.settings["webhook"]["routes"]] + [pod.settings["webhook"]["default"]]
         for target in targets:
-            port = re.match(r"http://[^/]*:(\d+)(/|$)", target)
+            port = re.match(r"http://(?:127\.0\.0\.1|localhost|\[::1\]):(\d+)(/|$)", target)
             if port and not any(int(port[1]) in listed(container) for container in pod.applications()):
                 problems.say(pod.where, f"events go to {target}, where no container listens")
     base_url(pod, problems)
@@ -435,13 +447,15 @@ def grace(pod, problems):
         if given < APPLICATION + maximum:
             problems.say(pod.where, f"a grace period of {given} s is less than {APPLICATION} s for the application and {maximum:g} s of drain.maximum")
         return
+    if given < maximum + CUT:
+        problems.say(pod.where, f"a grace period of {given} s is less than drain.maximum {maximum:g} s and {CUT} s")
+    if pod.alone():
+        return
     # Both are told at the same time.
     if minimum < APPLICATION:
         problems.say(pod.where, f"drain.minimum {minimum:g} s is less than the application may need to end, {APPLICATION} s")
     if maximum < minimum + APPLICATION / 2:
         problems.say(pod.where, f"drain.maximum {maximum:g} s leaves calls no time after {minimum:g} s")
-    if given < maximum + CUT:
-        problems.say(pod.where, f"a grace period of {given} s is less than drain.maximum {maximum:g} s and {CUT} s")
 
 
 def configured(pod, objects, problems):
@@ -467,7 +481,9 @@ def configured(pod, objects, problems):
     found, lines = _tried(json.dumps([arguments[1:], environment, container.get("volumeMounts") or [],
                                       pod.spec.get("volumes") or [], maps]))
     for line in lines:
-        problems.say(pod.where, f"check: {line}")
+        # Nothing is sent to InnoPaaS without an application, so there need not be a pair.
+        if not (pod.alone() and (line == f"no volume is mounted at {CREDENTIALS}" or line.startswith("# credentials: none now"))):
+            problems.say(pod.where, f"check: {line}")
     return found
 
 
@@ -683,7 +699,7 @@ def isolation(objects, pods, problems):
             for name, port in wanted(pod, objects, pods):
                 if not opened(over, "ingress", port, "TCP"):
                     problems.say(pod.where, f"{name} wants the port {port}, which no NetworkPolicy opens")
-        if pod.proxy and any("Egress" in spec["policyTypes"] for spec in over):
+        if pod.proxy and not pod.alone() and any("Egress" in spec["policyTypes"] for spec in over):
             for port, protocol in ((443, "TCP"), (53, "UDP"), (53, "TCP")):
                 if not opened(over, "egress", port, protocol):
                     problems.say(pod.where, f"no NetworkPolicy lets it out to port {port} by {protocol}")

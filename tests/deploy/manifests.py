@@ -22,6 +22,8 @@ SHIPPED = DEPLOY / "kubernetes"
 OVERLAYS = sorted(path.parent for path in SHIPPED.glob("overlays/*/kustomization.yaml"))
 NATIVE = ("Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob")
 ORDINARY = ("Deployment", "StatefulSet", "DaemonSet")
+# The last versions without native sidecars.
+BEFORE = ("1.27", "1.28")
 
 
 def main():
@@ -29,11 +31,12 @@ def main():
     for path in OVERLAYS:
         cases.run(f"overlay {path.name} is valid and sound", is_sound, path)
     cases.run("pod.yaml is valid and sound", none_wrong, load((SHIPPED / "pod.yaml").read_text()))
+    cases.run(f"overlay older is valid for {' and '.join(BEFORE)}", none_wrong, render(SHIPPED / "overlays/older"), BEFORE)
     for name, fact in FACTS:
         cases.run(f"{name}: {sentence(fact)}", fact, by_name(render(SHIPPED / "overlays" / name)))
     for test in (the_sidecar_is_the_same_in_the_pod_and_in_the_cronjob, the_ordinary_container_differs_in_what_it_must,
                  the_documents_show_the_sidecar_that_is_shipped, every_component_is_shown_by_an_overlay,
-                 what_an_overlay_says_later_wins, an_image_of_your_own_comes_by_images):
+                 the_kustomization_to_copy_works, what_an_overlay_says_later_wins, an_image_of_your_own_comes_by_images):
         cases.run(sentence(test), test)
     for components in APPLIED:
         cases.run(f"{' '.join(components)}: applied to {len(workloads())} workloads", applied, components)
@@ -243,6 +246,24 @@ def every_component_is_shown_by_an_overlay():
     return f"{len(directories)} components, {len(OVERLAYS)} overlays"
 
 
+def the_kustomization_to_copy_works():
+    """The one in the document, with this repository checked out beside the application."""
+    blocks = re.findall(r"^```yaml\n(.*?)^```", (DEPLOY / "README.md").read_text(), re.M | re.S)
+    shown = [block for block in blocks if "kind: Kustomization" in block and "components:" in block]
+    equal(len(shown) > 0, True)
+    for block in shown:
+        with tempfile.TemporaryDirectory() as root:
+            shutil.copytree(SHIPPED, f"{root}/innopaas-proxy/deploy/kubernetes")
+            application = pathlib.Path(root, "shop")
+            application.mkdir()
+            for name in yaml.safe_load(block)["resources"]:
+                (application / name).write_text(yaml.safe_dump(workload("Deployment", "shop")))
+            (application / "kustomization.yaml").write_text(block)
+            objects = render(application)
+        none_wrong(objects)
+        equal(Pod(objects[0]).proxy["image"], "registry.example.com/innopaas-proxy:0.1.0")
+
+
 def what_an_overlay_says_later_wins():
     """The component replaces a grace period; the overlay that names it has the last word."""
     patch = {"target": {"kind": "Deployment"}, "patch": yaml.safe_dump({
@@ -323,7 +344,15 @@ def workloads():
         off = workload(kind, f"{kind.lower()}-off")
         off["metadata"]["labels"]["innopaas-proxy"] = "off"
         made.append(off)
-    return made
+    for kind in kubernetes.ENDING:
+        bare = workload(kind, f"{kind.lower()}-bare")
+        del (bare["spec"].get("jobTemplate", bare)["spec"]["template"])["metadata"]
+        made.append(bare)
+    data = container("shop", ports=[{"containerPort": 8080}], volumeMounts=[{"name": "data", "mountPath": "/data"}])
+    claimed = workload("StatefulSet", "statefulset-claims", containers=[data])
+    claimed["spec"]["volumeClaimTemplates"] = [{"metadata": {"name": "data"}, "spec": {
+        "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}}]
+    return made + [claimed]
 
 
 APPLIED = [

@@ -1,7 +1,14 @@
 """Small breakages of good manifests, each with what must be said about it: how we know that the
 checks of kubernetes.py can fail."""
 
-GONE = object()
+class Gone:
+    """Instead of a value: the field goes."""
+
+    def __repr__(self):
+        return "gone"
+
+
+GONE = Gone()
 
 BASE_URL = {"name": "INNOPAAS_BASE_URL", "value": "http://127.0.0.1:7253"}
 PAIR_MOUNTED = [{"name": "innopaas", "mountPath": "/secrets", "readOnly": True}]
@@ -82,6 +89,7 @@ MUTANTS = [
     ("web", "Deployment/shop", "app:readinessProbe/httpGet/port", "web", "shop: probes the port web"),
     ("web", "Deployment/shop", "proxy:readinessProbe/httpGet/port", 7253, "innopaas-proxy: probes the port 7253"),
     ("web", "Deployment/shop", "proxy:livenessProbe", {"exec": {"command": ["sh", "-c", "true"]}}, "the image has nothing to run"),
+    ("older", "Deployment/shop", "proxy:lifecycle/postStart/exec/command/1", "await", "the image has nothing to run"),
     # settings
     ("web", "Deployment/shop", "proxy:env", [], "does not listen on port 7255"),
     ("web", "Deployment/shop", "proxy:ports", [], "listens on port 7255, which its ports do not say"),
