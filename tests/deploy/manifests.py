@@ -22,6 +22,7 @@ SHIPPED = DEPLOY / "kubernetes"
 OVERLAYS = sorted(path.parent for path in SHIPPED.glob("overlays/*/kustomization.yaml"))
 NATIVE = ("Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob")
 ORDINARY = ("Deployment", "StatefulSet", "DaemonSet")
+MONITORING = SHIPPED / "monitoring"
 # The last versions without native sidecars.
 BEFORE = ("1.27", "1.28")
 
@@ -30,10 +31,13 @@ def main():
     cases = Cases()
     for path in OVERLAYS:
         cases.run(f"overlay {path.name} is valid and sound", is_sound, path)
-    cases.run("pod.yaml is valid and sound", none_wrong, load((SHIPPED / "pod.yaml").read_text()))
-    cases.run(f"overlay older is valid for {' and '.join(BEFORE)}", none_wrong, render(SHIPPED / "overlays/older"), BEFORE)
+    cases.run(f"overlay older is valid for {' and '.join(BEFORE)}", was_sound, SHIPPED / "overlays/older")
+    cases.run("pod.yaml is valid and sound", lambda: none_wrong(load((SHIPPED / "pod.yaml").read_text())))
+    if MONITORING.exists():
+        for path in OVERLAYS:
+            cases.run(f"overlay {path.name} is watched", is_watched, path)
     for name, fact in FACTS:
-        cases.run(f"{name}: {sentence(fact)}", fact, by_name(render(SHIPPED / "overlays" / name)))
+        cases.run(f"overlay {name}: {sentence(fact)}", lambda: fact(by_name(render(SHIPPED / "overlays" / name))))
     for test in (the_sidecar_is_the_same_in_the_pod_and_in_the_cronjob, the_ordinary_container_differs_in_what_it_must,
                  the_documents_show_the_sidecar_that_is_shipped, every_component_is_shown_by_an_overlay,
                  the_kustomization_to_copy_works, what_an_overlay_says_later_wins, an_image_of_your_own_comes_by_images):
@@ -85,6 +89,15 @@ def is_sound(path):
     labels = next(each for each in objects if each["kind"] == "Namespace")["metadata"]["labels"]
     equal(labels["pod-security.kubernetes.io/enforce"], "restricted")
     return none_wrong(objects)
+
+
+def was_sound(path):
+    return none_wrong(render(path), BEFORE)
+
+
+def is_watched(path):
+    """The monitor that is shipped finds its pods and their port, and the policies let it in."""
+    return none_wrong(render(path) + render(MONITORING))
 
 
 def two_replicas_are_spread_and_one_stays(objects):
