@@ -19,29 +19,14 @@ import urllib.request
 
 import yaml
 
-from cases import DEPLOY, TARGET, Cases
+from cases import BINARY, DEPLOY, Cases, eventually, install, run
+from containers import CONFIGURATION, PACKAGES
 
 FILES = DEPLOY / "compose"
-BINARY = pathlib.Path(
-    os.environ.get("INNOPAAS_PROXY_BINARY", TARGET / "x86_64-unknown-linux-gnu/release/innopaas-proxy")
-).resolve()
 REPLACE_PAIR = DEPLOY / "systemd" / "replace-pair"
 SEND = "http://127.0.0.1:7253/api/sms/v3/msg/send"
 SANDBOX = "https://localhost:7256/_sandbox/"
-PACKAGES = {
-    "podman": "podman", "runc": "runc", "/usr/lib/podman/netavark": "netavark", "conmon": "conmon",
-    "/usr/lib/podman/aardvark-dns": "aardvark-dns", "iptables": "iptables", "busybox": "busybox-static",
-    "prometheus": "prometheus", "promtool": "prometheus", "curl": "curl",
-}
-
-# runc because crun refuses a machine with both versions of cgroups.
-CONTAINERS_CONF = """
-[containers]
-default_ulimits = ["nofile=16384:16384", "nproc=16384:16384"]
-[engine]
-runtime = "runc"
-cgroup_manager = "cgroupfs"
-events_logger = "file"
+ENGINE = CONFIGURATION + """
 lock_type = "file"
 compat_api_enforce_docker_hub = false
 [network]
@@ -52,25 +37,6 @@ network_backend = "netavark"
 FOR_PODMAN = {
     name: {"stop_grace_period": "10s"} for name in ("pod", "sandbox", "application", "prometheus", "shop")
 }
-
-
-def run(*command, **options):
-    """What it prints on both; raises with it if the command fails."""
-    done = subprocess.run([str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          text=True, timeout=180, **options)
-    assert done.returncode == 0, f"{' '.join(map(str, command))}: exit code {done.returncode}: {done.stdout.strip()}"
-    return done.stdout.strip()
-
-
-def eventually(condition, seconds=20):
-    """What the condition answers once that is true."""
-    end = time.monotonic() + seconds
-    while True:
-        answer = condition()
-        if answer:
-            return answer
-        assert time.monotonic() < end, f"not within {seconds} s"
-        time.sleep(0.2)
 
 
 def seconds(text):
@@ -163,7 +129,7 @@ class Engine:
 
     def __init__(self, scratch):
         self.scratch, self.service, self.over, self.healths = scratch, None, threading.Event(), None
-        (scratch / "containers.conf").write_text(CONTAINERS_CONF)
+        (scratch / "containers.conf").write_text(ENGINE)
         (scratch / "networks").mkdir()
         self.command = ["podman", f"--root={scratch}/storage", f"--runroot={scratch}/run",
                         f"--tmpdir={scratch}/tmp", f"--network-config-dir={scratch}/networks"]
@@ -430,9 +396,7 @@ def call(project):
 
 
 def main():
-    for program, package in PACKAGES.items():
-        if not shutil.which(program):
-            run("apt-get", "install", "-y", "-q", "--no-install-recommends", package)
+    install({**PACKAGES, "prometheus": "prometheus", "promtool": "prometheus", "curl": "curl"})
     cases = Cases()
     for name in ("compose.yaml", "compose.innopaas.yaml"):
         cases.run(f"{name}: every container is confined", every_container_is_confined, name)

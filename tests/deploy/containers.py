@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import tempfile
 
-from cases import DEPLOY, ROOT, TARGET
+from cases import BINARY, DEPLOY
 
 IMAGE = "localhost/innopaas-proxy:0.1.0"
 APPLICATION = "localhost/shop:1.0.0"
@@ -28,19 +28,15 @@ HARDENED = (
     "--read-only --cap-drop ALL --security-opt no-new-privileges --user 65532 --memory 64m --pids-limit 50"
 ).split()
 
-PACKAGES = (
-    "podman buildah runc netavark aardvark-dns conmon catatonit uidmap golang-github-containers-common"
-    " iptables nftables busybox-static dnsmasq-base openssl util-linux"
-).split()
-
-
-def install():
-    """Installs what is missing of podman and of what the tests put into namespaces."""
-    if all(map(shutil.which, ["podman", "runc", "busybox", "dnsmasq", "openssl", "nsenter"])):
-        return
-    subprocess.run(["apt-get", "update", "-qq"], check=True)
-    command = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *PACKAGES]
-    subprocess.run(command, check=True, env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"})
+# What podman is made of, and what the tests put into namespaces, by a program of each.
+PACKAGES = {
+    "podman": "podman", "buildah": "buildah", "runc": "runc", "/usr/lib/podman/netavark": "netavark",
+    "/usr/lib/podman/aardvark-dns": "aardvark-dns", "conmon": "conmon", "catatonit": "catatonit", "newuidmap": "uidmap",
+    "iptables": "iptables", "nft": "nftables", "busybox": "busybox-static", "dnsmasq": "dnsmasq-base",
+    "openssl": "openssl", "nsenter": "util-linux",
+    # Has no program, but podman does not run without its files.
+    "/usr/share/containers/containers.conf": "golang-github-containers-common",
+}
 
 
 class Podman:
@@ -72,20 +68,11 @@ class Podman:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def static_binary():
-    """The program without dependencies: the one that is named, else the one that is built."""
-    named = os.environ.get("INNOPAAS_PROXY_BINARY")
-    if named:
-        return pathlib.Path(named)
-    built = subprocess.run([DEPLOY / "static-binary"], check=True, text=True, stdout=subprocess.PIPE)
-    return pathlib.Path(built.stdout.strip())
-
-
-def build_image(podman, binary, *options, form="docker"):
+def build_image(podman, *options, form="docker"):
     """The runtime stage of the Dockerfile around a ready program; answers the image's id."""
     context = podman.folder / "context"
     context.mkdir(exist_ok=True)
-    shutil.copy(binary, context / "innopaas-proxy")
+    shutil.copy(BINARY, context / "innopaas-proxy")
     # Without `docker` there is no HEALTHCHECK; without layers of the past nothing random is left.
     return podman(
         "build", "-q", "--format", form, "--timestamp", "0", "--no-cache", "--layers=false",

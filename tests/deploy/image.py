@@ -3,14 +3,13 @@
 import contextlib
 import json
 import pathlib
-import shutil
 import subprocess
 import sys
 import time
 import tomllib
 
-from cases import Cases, ROOT
-from containers import HARDENED, IMAGE, Podman, build_image, install, static_binary
+from cases import BINARY, ROOT, Cases, eventually, install
+from containers import HARDENED, IMAGE, PACKAGES, Podman, build_image
 from kubelet import Volume
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -20,13 +19,12 @@ PAIR = {"app-key": "an-app-key", "authorization": "a-token-of-32-bytes-012345678
 
 def main():
     """Runs the cases."""
-    install()
+    install(PACKAGES)
     podman, cases = Podman(), Cases()
-    binary = static_binary()
     try:
-        cases.run("the program needs nothing of its machine and is small", is_static, binary)
-        cases.run("built twice it is the same image", same_twice, podman, binary)
-        build_image(podman, binary, "-t", IMAGE)
+        cases.run("the program needs nothing of its machine and is small", is_static)
+        cases.run("built twice it is the same image", same_twice, podman)
+        build_image(podman, "-t", IMAGE)
         cases.run("it says what it is, and starts nobody as root", describes_itself, podman)
         cases.run("there is one file in it", holds_one_file, podman)
         cases.run("it runs hardened, is healthy, and ends with 0", runs_hardened, podman)
@@ -38,20 +36,20 @@ def main():
     cases.end()
 
 
-def is_static(binary):
+def is_static():
     """No interpreter, no shared library; smaller than the 8 MB that are promised."""
-    headers = subprocess.run(["readelf", "-lW", binary], check=True, text=True, capture_output=True).stdout
+    headers = subprocess.run(["readelf", "-lW", BINARY], check=True, text=True, capture_output=True).stdout
     assert "INTERP" not in headers, "it asks for a dynamic linker"
-    dynamic = subprocess.run(["readelf", "-dW", binary], check=True, text=True, capture_output=True).stdout
+    dynamic = subprocess.run(["readelf", "-dW", BINARY], check=True, text=True, capture_output=True).stdout
     assert "NEEDED" not in dynamic, "it asks for a shared library"
-    size = binary.stat().st_size
+    size = BINARY.stat().st_size
     assert size < 8_000_000, size
     return f"{size:,} bytes"
 
 
-def same_twice(podman, binary):
+def same_twice(podman):
     """In the form of the OCI; that of Docker names an intermediate image, which is a random one."""
-    one, two = (build_image(podman, binary, form="oci") for _ in range(2))
+    one, two = (build_image(podman, form="oci") for _ in range(2))
     assert one == two, f"{one} and {two}"
     return one
 
@@ -87,7 +85,7 @@ def runs_hardened(podman):
     """With a pair it is ready, without one it lives all the same; SIGTERM ends it cleanly."""
     secrets = Volume(podman.folder / "pair", PAIR)
     with running(podman, mount(secrets)) as container:
-        eventually("ready", lambda: podman("exec", container, "/innopaas-proxy", "health", "readyz"))
+        eventually(lambda: podman("exec", container, "/innopaas-proxy", "health", "readyz"))
         podman("healthcheck", "run", container)
         assert podman("exec", container, "/innopaas-proxy", "wait") == ""
         state = podman.inspect(container)
@@ -99,7 +97,7 @@ def runs_hardened(podman):
         assert exit_code(podman, container) == 0, podman("logs", container)
     assert took < 10, f"{took:.1f} s although nothing was in flight"
     with running(podman, []) as container:
-        eventually("alive", lambda: podman("healthcheck", "run", container))
+        eventually(lambda: podman("healthcheck", "run", container) == "")
         refused = podman("exec", container, "/innopaas-proxy", "health", "readyz", check=False)
         assert refused == "", "ready without a pair"
         podman("kill", "-s", "TERM", container)
@@ -213,8 +211,8 @@ def upstream(podman):
         for command in (dns, [sys.executable, "-B", HERE / "upstream.py", folder])
     ]
     try:
-        eventually("the upstream listens", lambda: (folder / "listening").exists())
-        eventually("the name server listens", lambda: "started" in log.read_text())
+        eventually(lambda: (folder / "listening").exists())
+        eventually(lambda: "started" in log.read_text())
         yield Namespace(folder, pod, pid)
     finally:
         for server in servers:
@@ -273,19 +271,6 @@ def peak_of(pid):
     if not file.exists():
         return "unknown"
     return f"{int(file.read_text()) / 2**20:.1f} MiB"
-
-
-def eventually(what, condition, patience=30):
-    """Waits for a condition, which may also raise; raises with its last word when time is up."""
-    until, word = time.monotonic() + patience, None
-    while time.monotonic() < until:
-        try:
-            if condition() not in (False, None):
-                return
-        except (AssertionError, OSError) as error:
-            word = error
-        time.sleep(0.1)
-    raise AssertionError(f"never {what}: {word}")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ text; it is empty when all is well.
 import functools
 import ipaddress
 import json
-import os
 import pathlib
 import re
 import subprocess
@@ -66,12 +65,6 @@ def kustomize(directory):
     if done.returncode or done.stderr:
         raise AssertionError(f"kubectl kustomize {directory}: {done.stderr.strip()}")
     return done.stdout
-
-
-def binary():
-    """The program: INNOPAAS_PROXY_BINARY, or the static one."""
-    built = cases.TARGET / "x86_64-unknown-linux-gnu/release/innopaas-proxy"
-    return pathlib.Path(os.environ.get("INNOPAAS_PROXY_BINARY", built)).resolve()
 
 
 # The schemas of one version are 10 MB of JSON, read anew for each object if nobody keeps them.
@@ -514,7 +507,7 @@ def _tried(text):
 
 def program(arguments, environment):
     """Runs it with nothing else in its environment."""
-    done = subprocess.run([str(binary())] + arguments, env=environment, capture_output=True, text=True, timeout=20)
+    done = subprocess.run([str(cases.BINARY)] + arguments, env=environment, capture_output=True, text=True, timeout=20)
     return done.returncode, done.stdout, done.stderr
 
 

@@ -16,9 +16,9 @@ import time
 
 import yaml
 
-from cases import DEPLOY, Cases
-from containers import APPLICATION, IMAGE, Podman, build_application, build_image, install, static_binary
-from image import eventually, exit_code, inside, peak_of
+from cases import DEPLOY, Cases, eventually, install
+from containers import APPLICATION, IMAGE, PACKAGES, Podman, build_application, build_image
+from image import exit_code, inside, peak_of
 from kubelet import Volume
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -34,10 +34,10 @@ FIRST_CALL = (
 
 def main():
     """Runs the cases."""
-    install()
+    install(PACKAGES)
     podman, cases = Podman(), Cases()
     try:
-        build_image(podman, static_binary(), "-t", IMAGE)
+        build_image(podman, "-t", IMAGE)
         build_application(podman)
         shop = Shop(podman)
         try:
@@ -57,13 +57,13 @@ def main():
 def first_call(shop):
     """The application starts first, the proxy when there is already somebody waiting."""
     shop.start("sandbox")
-    eventually("the sandbox wrote its pair", lambda: (shop.written / "standby/authorization").exists())
+    eventually(lambda: (shop.written / "standby/authorization").exists())
     time.sleep(0.2)  # it writes whole files, but one after the other
     shop.mount()
     shop.start("shop")
-    eventually("it waits", lambda: "not ready yet" in shop.logs("shop"))
+    eventually(lambda: "not ready yet" in shop.logs("shop"))
     shop.start("innopaas-proxy")
-    eventually("its call is over", lambda: "wget:" in shop.logs("shop"))
+    eventually(lambda: "wget:" in shop.logs("shop"))
     words = shop.logs("shop")
     assert '"success":true' in words and "wget: 0" in words, words
     calls = shop.sandbox("GET", "calls")
@@ -143,7 +143,7 @@ def drains(shop):
     calls = [
         subprocess.Popen([*command, script % number], stdout=subprocess.PIPE, text=True) for number in range(8)
     ]
-    eventually("the calls are in flight", lambda: shop.metric("innopaas_proxy_requests_in_flight") == 8)
+    eventually(lambda: shop.metric("innopaas_proxy_requests_in_flight") == 8)
     began = time.monotonic()
     shop.podman("stop", "-t", "60", shop.name("innopaas-proxy"))
     took = time.monotonic() - began

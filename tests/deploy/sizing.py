@@ -5,12 +5,12 @@ Not a test: it has no limit to hold. deploy/README.md has the figures. Each row 
 
 import contextlib
 import pathlib
-import shutil
 import subprocess
 import time
 
-from containers import IMAGE, Podman, build_application, build_image, install, static_binary
-from image import eventually, peak_of
+from cases import eventually, install
+from containers import IMAGE, PACKAGES, Podman, build_application, build_image
+from image import peak_of
 from pod import Shop
 
 SCRIPT = """
@@ -22,12 +22,10 @@ wrk.body = '{{"mobile":"8613800000000","msg":"' .. string.rep("x", {size}) .. '"
 
 def main():
     """Prints a table."""
-    install()
-    if not shutil.which("wrk"):
-        subprocess.run(["apt-get", "install", "-y", "-qq", "wrk"], check=True)
+    install({**PACKAGES, "wrk": "wrk"})
     podman = Podman()
     try:
-        build_image(podman, static_binary(), "-t", IMAGE)
+        build_image(podman, "-t", IMAGE)
         build_application(podman)
         print("| load | calls/s | CPU of the sidecar | peak of memory |\n| --- | --- | --- | --- |")
         for words, options in LOADS.items():
@@ -81,7 +79,7 @@ def pod(podman):
     shop = Shop(podman, memory="1Gi")
     try:
         shop.start("sandbox")
-        eventually("the sandbox wrote its pair", lambda: (shop.written / "standby/authorization").exists())
+        eventually(lambda: (shop.written / "standby/authorization").exists())
         time.sleep(0.2)
         shop.mount()
         shop.start("innopaas-proxy")

@@ -20,14 +20,11 @@ import tempfile
 import threading
 import time
 
-from cases import DEPLOY, TARGET, Cases
+from cases import BINARY, DEPLOY, Cases, eventually, install, run
 
 UNITS = DEPLOY / "systemd"
 UNIT = UNITS / "innopaas-proxy.service"
 DROP_INS = UNITS / "innopaas-proxy.service.d"
-BINARY = pathlib.Path(
-    os.environ.get("INNOPAAS_PROXY_BINARY", TARGET / "x86_64-unknown-linux-gnu/release/innopaas-proxy")
-).resolve()
 SEND = "/api/sms/v3/msg/send"
 # 1.1 of 10; systemd wants whole tenths. What is left is the network and what comes with it.
 EXPOSURE = 11
@@ -40,30 +37,6 @@ HARDENED = {
     "LimitCORE": "0", "MemorySwapMax": "0", "MemoryMax": "64M", "RestartPreventExitStatus": "64",
     "Restart": "always",
 }
-
-
-def run(*command, **options):
-    """What it prints on both; raises with it if the command fails."""
-    done = subprocess.run([str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          text=True, timeout=120, **options)
-    assert done.returncode == 0, f"{' '.join(map(str, command))}: exit code {done.returncode}: {done.stdout.strip()}"
-    return done.stdout.strip()
-
-
-def install(program, package):
-    if not shutil.which(program):
-        run("apt-get", "install", "-y", "-q", "--no-install-recommends", package)
-
-
-def eventually(condition, seconds=10):
-    """What the condition answers once that is true."""
-    end = time.monotonic() + seconds
-    while True:
-        answer = condition()
-        if answer:
-            return answer
-        assert time.monotonic() < end, f"not within {seconds} s"
-        time.sleep(0.05)
 
 
 def directives(path):
@@ -498,7 +471,7 @@ def main():
     cases.run("it is given the time to drain", the_drain_fits)
     cases.run("systemd finds it little exposed", it_is_little_exposed)
     cases.run("a pair is replaced in one step", a_pair_is_replaced_in_one_step)
-    install("systemd-nspawn", "systemd-container")
+    install({"systemd-nspawn": "systemd-container"})
     with tempfile.TemporaryDirectory() as scratch:
         host = Host(pathlib.Path(scratch))
         try:
