@@ -15,9 +15,11 @@ import os
 import pathlib
 import re
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -133,8 +135,11 @@ def judge(expression):
         assert labels <= known, f"no such label: {labels - known}"
     for name, matchers in selectors(expression):
         plain = re.sub(r"_(bucket|sum|count)$", "", name)
-        assert plain in METRICS or name in RECORDS or name in ("up", "ALERTS") or name.startswith(
-            ("kube_", "container_")
+        assert (
+            plain in METRICS
+            or name in RECORDS
+            or name in ("up", "ALERTS")
+            or name.startswith(("kube_", "container_"))
         ), f"no such metric: {name}"
         for label, operator, value in matchers:
             assert label in known, f"no such label: {label}"
@@ -218,7 +223,11 @@ def each_alert_has_its_section():
         page, _, anchor = rule["annotations"]["runbook"].partition("#")
         assert ROOT / page == ALERTS_PAGE and anchor == name.lower(), rule["annotations"]["runbook"]
     for text in re.split(r"^### ", ALERTS_PAGE.read_text(), flags=re.M)[1:]:
-        missing = [word for word in ("**Means**", "**Whose**", "**Do**", "**Look at**") if word not in text.split("\n## ")[0]]
+        missing = [
+            word
+            for word in ("**Means**", "**Whose**", "**Do**", "**Look at**")
+            if word not in text.split("\n## ")[0]
+        ]
         assert not missing, (text.splitlines()[0], missing)
 
 
@@ -267,7 +276,9 @@ def every_name_is_documented():
 
 
 def every_metric_is_in_the_dashboard():
-    shown = {re.sub(r"_bucket$", "", name) for _, query, _ in dashboard_queries() for name, _ in selectors(query)}
+    shown = {
+        re.sub(r"_bucket$", "", name) for _, query, _ in dashboard_queries() for name, _ in selectors(query)
+    }
     # Without a reason nothing is left out.
     assert METRICS <= shown, METRICS - shown
     return f"{len(METRICS)} metrics"
@@ -308,7 +319,9 @@ def the_kustomization_renders():
 
 
 def output(*command, stdin=None):
-    done = subprocess.run([str(part) for part in command], input=stdin, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [str(part) for part in command], input=stdin, capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 0, f"{command[0]} {command[1]}: {done.stdout}{done.stderr}".strip()
     return done.stdout
 
@@ -320,7 +333,9 @@ def as_rule_file(directory, spec):
 
 
 def promtool_takes_the_rules(directory):
-    text = output("promtool", "check", "rules", "--lint=all", "--lint-fatal", as_rule_file(directory, RULES["spec"]))
+    text = output(
+        "promtool", "check", "rules", "--lint=all", "--lint-fatal", as_rule_file(directory, RULES["spec"])
+    )
     return re.search(r"\d+ rules found", text).group()
 
 
@@ -330,7 +345,10 @@ def alerts_fire_when_they_must(directory, spec=RULES["spec"]):
     output("promtool", "test", "rules", pathlib.Path(directory) / ALERT_CASES.name)
     tests = yaml.safe_load(ALERT_CASES.read_text())["tests"]
     samples = [
-        sample["labels"] for test in tests for ask in test["promql_expr_test"] for sample in ask.get("exp_samples", [])
+        sample["labels"]
+        for test in tests
+        for ask in test["promql_expr_test"]
+        for sample in ask.get("exp_samples", [])
     ]
     fired = set(re.findall(r'alertname="(\w+)"', " ".join(samples)))
     assert fired == set(ALERTS), fired ^ set(ALERTS)
@@ -386,7 +404,9 @@ def until(what, condition, patience=PATIENCE):
 
 
 def in_log(log, pattern):
-    found = until(lambda: f"{pattern} in {log.read_text()[-500:]}", lambda: re.search(pattern, log.read_text()))
+    found = until(
+        lambda: f"{pattern} in {log.read_text()[-500:]}", lambda: re.search(pattern, log.read_text())
+    )
     return found.groups()
 
 
@@ -465,7 +485,10 @@ class Cluster:
             "webhook.routes": f"type=sms_status to=http://127.0.0.1:{hook}/, type=sms_uplink to=http://127.0.0.1:{closed_port()}/",
         }
         (self.directory / "nothing").mkdir()
-        cut_off = {"credentials.directory": self.directory / "pair", "upstream.origin": f"https://localhost:{closed_port()}"}
+        cut_off = {
+            "credentials.directory": self.directory / "pair",
+            "upstream.origin": f"https://localhost:{closed_port()}",
+        }
         self.pods = {
             "shop-1": self.start_proxy("shop-1", full),
             "shop-2": self.start_proxy("shop-2", full),
@@ -480,7 +503,9 @@ class Cluster:
         (self.sandbox,) = in_log(log, r"https://localhost:(\d+)")
         # Soon, so that the alert is pending.
         for directory in (pair, pair / "standby"):
-            (directory / "expires-at").write_text(time.strftime("%Y-%m-%d", time.gmtime(time.time() + 5 * 86400)))
+            (directory / "expires-at").write_text(
+                time.strftime("%Y-%m-%d", time.gmtime(time.time() + 5 * 86400))
+            )
 
     def control(self, what, order=None):
         trust = ssl.create_default_context(cafile=self.directory / "pair" / "ca.pem")
@@ -501,7 +526,9 @@ class Cluster:
         } | settings
         flags = [flag for setting, value in settings.items() for flag in ("--set", f"{setting}={value}")]
         log = self.processes.start(name, BINARY, "run", *flags)
-        addresses = in_log(log, r'"listen":"127.0.0.1:(\d+)","admin":"127.0.0.1:(\d+)"(?:,"webhook":"127.0.0.1:(\d+)")?')
+        addresses = in_log(
+            log, r'"listen":"127.0.0.1:(\d+)","admin":"127.0.0.1:(\d+)"(?:,"webhook":"127.0.0.1:(\d+)")?'
+        )
         return [int(port) if port else None for port in addresses]
 
     def start_prometheus(self):
@@ -590,9 +617,17 @@ def as_the_operator_does(monitor, discovered):
         assert expression["operator"] == "In"
         key = expression["key"].replace("-", "_")
         sources = [f"{meta}label_{key}", f"{meta}labelpresent_{key}"]
-        relabel.append({"source_labels": sources, "regex": f"({'|'.join(expression['values'])});true", "action": "keep"})
-    relabel.append({"source_labels": [meta + "container_port_name"], "regex": endpoint["port"], "action": "keep"})
-    for source, label in [("__meta_kubernetes_namespace", "namespace"), (meta + "container_name", "container"), (meta + "name", "pod")]:
+        relabel.append(
+            {"source_labels": sources, "regex": f"({'|'.join(expression['values'])});true", "action": "keep"}
+        )
+    relabel.append(
+        {"source_labels": [meta + "container_port_name"], "regex": endpoint["port"], "action": "keep"}
+    )
+    for source, label in [
+        ("__meta_kubernetes_namespace", "namespace"),
+        (meta + "container_name", "container"),
+        (meta + "name", "pod"),
+    ]:
         relabel.append({"source_labels": [source], "target_label": label})
     relabel.append({"target_label": "job", "replacement": f"monitoring/{monitor['metadata']['name']}"})
     relabel.append({"target_label": "endpoint", "replacement": endpoint["port"]})
@@ -611,7 +646,9 @@ def as_the_operator_does(monitor, discovered):
 
 
 def the_monitor_finds_the_right_pods(cluster):
-    up = until("six targets", lambda: len(cluster.ask('up{endpoint="innopaas-admin"}')) >= 6 and cluster.ask("up"))
+    up = until(
+        "six targets", lambda: len(cluster.ask('up{endpoint="innopaas-admin"}')) >= 6 and cluster.ask("up")
+    )
     found = {m["pod"]: (m["workload"], m["namespace"], m["container"]) for m, _ in up if m.get("endpoint")}
     workloads = {
         "shop-1": "shop",
@@ -622,7 +659,9 @@ def the_monitor_finds_the_right_pods(cluster):
         "gone": "gone",
     }
     assert found == {pod: (workload, "n", "innopaas-proxy") for pod, workload in workloads.items()}, found
-    until("all but one up", lambda: sum(value for _, value in cluster.ask('up{endpoint="innopaas-admin"}')) == 5)
+    until(
+        "all but one up", lambda: sum(value for _, value in cluster.ask('up{endpoint="innopaas-admin"}')) == 5
+    )
 
 
 def the_limit_of_samples_leaves_room(cluster):
@@ -650,8 +689,13 @@ def promtool_takes_the_metrics(cluster):
 def things_happen(cluster):
     """Good and bad calls, a refused pair, webhooks; after all counters were scraped at 0."""
     # Two scrapes, and two evaluations of what is recorded.
-    until("recorded counters", lambda: cluster.ask("count_over_time(pod:innopaas_proxy_calls:total[1m]) >= 2"))
-    until("the same of all pods", lambda: len(cluster.ask("count_over_time(pod:innopaas_proxy_errors:total[1m]) >= 2")) >= 25)
+    until(
+        "recorded counters", lambda: cluster.ask("count_over_time(pod:innopaas_proxy_calls:total[1m]) >= 2")
+    )
+    until(
+        "the same of all pods",
+        lambda: len(cluster.ask("count_over_time(pod:innopaas_proxy_errors:total[1m]) >= 2")) >= 25,
+    )
     shop, hook = cluster.pods["shop-1"][0], cluster.pods["shop-1"][2]
     statuses = [call(cluster.pods[pod][0]) for pod in ("shop-1", "shop-2") for _ in range(5)]
     assert set(statuses) == {200}, statuses
@@ -666,7 +710,9 @@ def things_happen(cluster):
     assert {call(cluster.pods["bare"][0]) for _ in range(3)} == {503}
     # Refused, and sent once more over the standby; on a second path, so that all calls go over it.
     cluster.control("expire")
-    assert {call(shop, path) for path in ("/api/sms/v3/msg/send", "/api/otp/v3/otp/send") for _ in range(2)} & {200}
+    assert {
+        call(shop, path) for path in ("/api/sms/v3/msg/send", "/api/otp/v3/otp/send") for _ in range(2)
+    } & {200}
     order = {"url": f"http://127.0.0.1:{hook}/", "pause_ms": 100, "tries": 1}
     for event, count in [("sms_status", 5), ("sms_uplink", 1), ("whatsapp_sandbox_event", 1)]:
         cluster.control("webhook", order | cluster.values | {"event": event, "count": count})
@@ -681,13 +727,22 @@ def things_happen(cluster):
 
 def faults_are_told_apart(cluster):
     """Each error has reached the share of its origin, at the pod that it happened at."""
-    for workload, origin in [("shop", "application"), ("shop", "innopaas"), ("club", "network"), ("bare", "operator")]:
+    for workload, origin in [
+        ("shop", "application"),
+        ("shop", "innopaas"),
+        ("club", "network"),
+        ("bare", "operator"),
+    ]:
         share = f'workload:innopaas_proxy_errors:share10m{{workload="{workload}",origin="{origin}"}}'
         cluster.shows(f"{share} > 0")
-    others = cluster.ask('workload:innopaas_proxy_errors:share10m{workload=~"club|bare",origin=~"application|innopaas.*"} > 0')
+    others = cluster.ask(
+        'workload:innopaas_proxy_errors:share10m{workload=~"club|bare",origin=~"application|innopaas.*"} > 0'
+    )
     assert not others, others
     for workload, origin in [("club", "network"), ("bare", "operator")]:
-        ((_, share),) = cluster.shows(f'workload:innopaas_proxy_errors:share_if_many{{workload="{workload}",origin="{origin}"}}')
+        ((_, share),) = cluster.shows(
+            f'workload:innopaas_proxy_errors:share_if_many{{workload="{workload}",origin="{origin}"}}'
+        )
         assert share == 1, (workload, share)
 
 
@@ -772,7 +827,9 @@ def is_noticed(check, *arguments):
 
 def install():
     if not (shutil.which("prometheus") and shutil.which("promtool")):
-        subprocess.run(["apt-get", "install", "-y", "-q", "--no-install-recommends", "prometheus"], check=True)
+        subprocess.run(
+            ["apt-get", "install", "-y", "-q", "--no-install-recommends", "prometheus"], check=True
+        )
 
 
 def without_wait(rules):
@@ -788,6 +845,8 @@ def with_a_misspelt_metric(rules):
 
 def main():
     cases = Cases()
+    # What was started is ended then as well.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     install()
     for case in (
         the_monitor_has_known_fields,
@@ -807,7 +866,12 @@ def main():
         cases.run("promtool takes the rules", promtool_takes_the_rules, directory)
         cases.run("alerts fire when they must", alerts_fire_when_they_must, directory)
         cases.run("alerts that do not wait are noticed", a_rule_is_noticed_that, without_wait, directory)
-        cases.run("a rule with a misspelt metric is noticed", a_rule_is_noticed_that, with_a_misspelt_metric, directory)
+        cases.run(
+            "a rule with a misspelt metric is noticed",
+            a_rule_is_noticed_that,
+            with_a_misspelt_metric,
+            directory,
+        )
     for name, query in [
         ("a metric that nobody documents", "sum(rate(innopaas_proxy_request_total[5m]))"),
         ("a label that nobody documents", "sum by (outcomes) (innopaas_proxy_requests_total)"),
