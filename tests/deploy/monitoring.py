@@ -11,7 +11,6 @@ import http.client
 import http.server
 import json
 import math
-import os
 import pathlib
 import re
 import shutil
@@ -27,7 +26,7 @@ import urllib.parse
 
 import yaml
 
-from cases import DEPLOY, ROOT, TARGET, Cases
+from cases import BINARY, DEPLOY, ROOT, Cases, install
 
 MONITORING = DEPLOY / "kubernetes" / "monitoring"
 MONITOR = yaml.safe_load((MONITORING / "podmonitor.yaml").read_text())
@@ -36,9 +35,6 @@ DASHBOARD = json.loads((MONITORING / "dashboard.json").read_text())
 ALERT_CASES = pathlib.Path(__file__).with_name("alerts.yaml")
 REFERENCE = (ROOT / "docs" / "reference.md").read_text()
 ALERTS_PAGE = DEPLOY / "alerts.md"
-BINARY = os.environ.get(
-    "INNOPAAS_PROXY_BINARY", TARGET / "x86_64-unknown-linux-gnu" / "release" / "innopaas-proxy"
-)
 
 # What Prometheus itself, the PodMonitor and other sources of metrics add.
 TARGET_LABELS = {"namespace", "workload", "pod", "endpoint"}
@@ -825,13 +821,6 @@ def is_noticed(check, *arguments):
     raise AssertionError("it was not noticed")
 
 
-def install():
-    if not (shutil.which("prometheus") and shutil.which("promtool")):
-        subprocess.run(
-            ["apt-get", "install", "-y", "-q", "--no-install-recommends", "prometheus"], check=True
-        )
-
-
 def without_wait(rules):
     for rule in rules:
         if "for" in rule:
@@ -847,7 +836,7 @@ def main():
     cases = Cases()
     # What was started is ended then as well.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    install()
+    install({"prometheus": "prometheus", "promtool": "prometheus"})
     for case in (
         the_monitor_has_known_fields,
         the_monitor_names_the_sidecars_port_and_label,
