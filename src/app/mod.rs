@@ -28,6 +28,8 @@ use crate::telemetry::metrics::Metrics;
 use crate::telemetry::recent::RecentErrors;
 use crate::upstream::{self, Roots, TlsError};
 
+pub use process::hide;
+
 use drain::{Signals, drain};
 use receiver::{Around, Bound, Running};
 use worker::Shared;

@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 /// More than this no answer is read: neither a probe's nor the sandbox's is near it.
-const ENOUGH: usize = 64 * 1024;
+const ENOUGH: usize = 16 * 1024;
 
 pub(super) type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -30,9 +30,15 @@ pub(super) async fn ask(
             let response = sender.send_request(request).await?;
             let status = response.status();
             let body = Limited::new(response.into_body(), ENOUGH).collect().await?.to_bytes();
-            Ok((status, String::from_utf8_lossy(&body).into_owned()))
+            Ok((status, printable(&body)))
         };
         tokio::join!(answer, connection).0
     };
     timeout(patience, exchange).await.map_err(|_| format!("no answer within {patience:?}"))?
+}
+
+/// Text for a terminal: whoever holds the port decides what comes, and must not decide what it does there.
+fn printable(body: &[u8]) -> String {
+    let shown = |c: char| if c.is_control() && c != '\n' { char::REPLACEMENT_CHARACTER } else { c };
+    String::from_utf8_lossy(body).chars().map(shown).collect()
 }

@@ -12,11 +12,12 @@ use http::{Request, StatusCode};
 use http_body_util::Full;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::ask::ask;
 use super::settings::{self, SettingsArgs, Unusable};
 use super::{EXIT_DONE, EXIT_FAILED};
+use crate::app::hide;
 use crate::config::duration;
 
 /// How long one question may take: a second more than the endpoint itself waits for a worker.
@@ -53,6 +54,9 @@ impl Probe {
 
 #[derive(Debug, Args)]
 pub(super) struct WaitArgs {
+    /// What to wait for.
+    #[arg(long = "for", value_enum, value_name = "PROBE", default_value_t = Probe::Readyz)]
+    probe: Probe,
     /// How long to wait at most.
     #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = duration)]
     timeout: Duration,
@@ -65,6 +69,7 @@ pub(super) struct WaitArgs {
 
 /// Asks once, and prints the answer.
 pub(super) fn health(arguments: &HealthArgs) -> u8 {
+    hide_beside_the_proxy();
     let address = match admin(&arguments.settings) {
         Ok(address) => address,
         Err(problems) => return settings::report(&problems),
@@ -78,16 +83,24 @@ pub(super) fn health(arguments: &HealthArgs) -> u8 {
     }
 }
 
-/// Asks until calls can be taken, and becomes the command.
+/// Asks until the answer is yes, and becomes the command.
 pub(super) fn wait(arguments: &WaitArgs) -> u8 {
+    hide_beside_the_proxy();
     let address = match admin(&arguments.settings) {
         Ok(address) => address,
         Err(problems) => return settings::report(&problems),
     };
-    let waited = block_on(until_ready(address, arguments.timeout));
+    let waited = block_on(until(address, arguments.probe, arguments.timeout));
     match waited.and_then(|()| become_command(&arguments.command)) {
         Ok(()) => EXIT_DONE,
         Err(reason) => failed("wait", &reason),
+    }
+}
+
+/// Probes and hooks run in the proxy's own container, where its files are within reach.
+fn hide_beside_the_proxy() {
+    if let Err(error) = hide() {
+        say(&format!("warning: other processes of this user can look into this one: {error}"));
     }
 }
 
@@ -122,28 +135,50 @@ async fn verdict(address: SocketAddr, probe: Probe) -> Result<String, String> {
     }
 }
 
-/// Tells why it still waits, once for each reason: but for the first second, in which a pod's
-/// containers find each other.
-async fn until_ready(address: SocketAddr, timeout: Duration) -> Result<(), String> {
+/// Asks again and again, and tells why it still waits.
+async fn until(address: SocketAddr, probe: Probe, limit: Duration) -> Result<(), String> {
     const PAUSE: Duration = Duration::from_millis(50);
-    const QUIET: Duration = Duration::from_secs(1);
     // As the first process of a container it would not be ended by a signal that it does not take.
     let mut end = End::new().map_err(|error| error.to_string())?;
-    let began = Instant::now();
-    let mut told = String::new();
-    loop {
-        let Err(reason) = verdict(address, Probe::Readyz).await else { return Ok(()) };
-        if began.elapsed() + PAUSE > timeout {
-            return Err(format!("not ready after {timeout:?}: {reason}"));
+    let mut reasons = Reasons::new();
+    let asking = async {
+        while let Err(reason) = verdict(address, probe).await {
+            reasons.add(reason);
+            sleep(PAUSE).await;
         }
-        if began.elapsed() >= QUIET && told != reason {
-            eprintln!("innopaas-proxy: wait: not ready yet: {reason}");
-            told = reason;
+    };
+    tokio::select! {
+        biased; // told to end while the good answer comes is told to end
+        () = end.told() => Err("told to end before the proxy was ready".to_owned()),
+        asked = timeout(limit, asking) => {
+            asked.map_err(|_| format!("not ready after {limit:?}: {}", reasons.last))
         }
-        tokio::select! {
-            () = sleep(PAUSE) => {}
-            () = end.told() => return Err("told to end before the proxy was ready".to_owned()),
+    }
+}
+
+/// Why there is still nothing but waiting.
+struct Reasons {
+    last: String,
+    told: String,
+    at: Instant,
+}
+
+impl Reasons {
+    /// Nothing is told in the first second, in which a pod's containers find each other.
+    fn new() -> Self {
+        Self { last: String::new(), told: String::new(), at: Instant::now() }
+    }
+
+    /// Tells a reason that is another one than the last told, but not more than one in a second: who
+    /// holds the port may say something else each time.
+    fn add(&mut self, reason: String) {
+        const QUIET: Duration = Duration::from_secs(1);
+        if self.at.elapsed() >= QUIET && self.told != reason {
+            say(&format!("wait: not ready yet: {reason}"));
+            self.told.clone_from(&reason);
+            self.at = Instant::now();
         }
+        self.last = reason;
     }
 }
 
@@ -175,6 +210,11 @@ fn become_command(command: &[OsString]) -> Result<(), String> {
 }
 
 fn failed(command: &str, reason: &str) -> u8 {
-    eprintln!("innopaas-proxy: {command}: {reason}");
+    say(&format!("{command}: {reason}"));
     EXIT_FAILED
+}
+
+/// The exit code is the answer: it does not matter that nobody reads the words.
+fn say(words: &str) {
+    let _ = writeln!(io::stderr(), "innopaas-proxy: {words}");
 }

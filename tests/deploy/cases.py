@@ -3,6 +3,7 @@
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -22,6 +23,8 @@ class Cases:
 
     def __init__(self):
         self.passed, self.failed = 0, 0
+        # Who stops a run wants what it started stopped as well: `finally` does not know signals.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
 
     def run(self, name, case, *arguments):
         """Answers what the case answers, and None if it failed. What it answers as text is shown."""

@@ -78,6 +78,7 @@ SIDECAR = {
                                {"type": "sms_uplink", "to": "http://127.0.0.1:8080/uplink"}]},
         "upstream": {"ca_file": None},
     },
+    "resources": {"limits": {"memory": "256Gi"}},
     "extraVolumes": [{"name": "fingerprint", "secret": {"secretName": "fingerprint"}}],
     "extraVolumeMounts": [{"name": "fingerprint", "mountPath": "/var/run/secrets/fingerprint", "readOnly": True}],
 }
@@ -300,7 +301,7 @@ def options(tree):
                                           "to=http://127.0.0.1:8080/uplink type=sms_uplink",
     })
     equal(environment(sidecar(consumer(tree, {"sidecar": {"config": {"admin": {"address": "[::]:7255"}}}}))),
-          {"INNOPAAS_PROXY_ADMIN__ADDRESS": "[::]:7255"})
+          {"INNOPAAS_PROXY_ADMIN__ADDRESS": "[::]:7255", "INNOPAAS_PROXY_LIMITS__CONNECTIONS": "200"})
     # A heading with nothing under it, as it is when everything there is a comment.
     equal(consumer(tree, {"sidecar": {"config": None}}), consumer(tree))
     moved = consumer(tree, {"sidecar": {"config": {"listen": {"address": "127.0.0.1:9000"}}}})

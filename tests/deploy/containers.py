@@ -9,8 +9,10 @@ import tempfile
 
 from cases import BINARY, DEPLOY
 
-IMAGE = "localhost/innopaas-proxy:0.1.0"
-APPLICATION = "localhost/shop:1.0.0"
+# Names of this run alone, so that two runs do not meet, nor a run what another left behind.
+RUN = f"{os.getpid()}"
+IMAGE = f"localhost/innopaas-proxy:{RUN}"
+APPLICATION = f"localhost/shop:{RUN}"
 
 # The default limits cannot be set everywhere, crun refuses cgroups of both versions, and there is no
 # systemd that would hold cgroups or a journal.
@@ -53,7 +55,8 @@ class Podman:
         """What it prints; raises with what it complains about."""
         command = ["podman", *map(str, arguments)]
         done = subprocess.run(
-            command, env=self.environment, input=input, text=True, capture_output=True, timeout=timeout
+            command, env=self.environment, input=input, text=True, capture_output=True, timeout=timeout,
+            cwd=self.folder,  # where conmon leaves a file about a container that ran out of memory
         )
         if check and done.returncode:
             raise AssertionError(f"podman {' '.join(map(str, arguments[:4]))}: {done.stderr.strip()}")
@@ -64,7 +67,8 @@ class Podman:
         return json.loads(self("container", "inspect", name))[0]
 
     def remove(self):
-        """Removes the folder with everything that the tests wrote."""
+        """Removes the images, and the folder with everything that the tests wrote."""
+        self("rmi", "-f", APPLICATION, IMAGE, check=False)
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

@@ -3,8 +3,10 @@
 import contextlib
 import json
 import pathlib
+import re
 import subprocess
 import sys
+import threading
 import time
 import tomllib
 
@@ -61,6 +63,7 @@ def describes_itself(podman):
     assert config["User"] == "65532:65532" and config["Entrypoint"] == ["/innopaas-proxy"], config
     assert config["Cmd"] == ["run"] and config.get("Volumes") is None, config
     assert image["Healthcheck"]["Test"] == ["CMD", "/innopaas-proxy", "health"], image["Healthcheck"]
+    assert "RES_OPTIONS=timeout:1 ndots:1" in config["Env"], config["Env"]
     version = tomllib.loads((ROOT / "Cargo.toml").read_text())["package"]["version"]
     label = image["Labels"]["org.opencontainers.image.version"]
     said = podman("run", "--rm", "--network", "none", *HARDENED, IMAGE, "--version")
@@ -111,7 +114,25 @@ def resolves_and_verifies(podman, namespace):
     setting = ["-e", "INNOPAAS_PROXY_UPSTREAM__CA_FILE=/etc/innopaas/ca.pem"]
     status, body = namespace.call(podman, [*authority, *setting])
     assert (status, body.get("seen")) == (200, PAIR), (status, body)
-    assert f"query[A] {NAME}" in namespace.queries(), "the name server was not asked"
+    asked = re.findall(r"query\[(A+)\] (\S+)", namespace.queries())
+    assert sorted(asked) == [("A", NAME), ("AAAA", NAME)], asked
+
+
+def asks_again_when_an_answer_is_lost(podman, namespace):
+    """Within the deadline for names, which is two seconds."""
+    rule = ["INPUT", "-p", "udp", "--dport", "53", "-j", "DROP"]
+    inside(namespace.pid, "iptables", "-I", *rule)
+    heal = threading.Timer(0.7, lambda: inside(namespace.pid, "iptables", "-D", *rule))
+
+    def lose():
+        heal.start()
+
+    options = ["-v", f"{namespace.folder}/ca.pem:/etc/ssl/certs/ca-certificates.crt:ro"]
+    try:
+        status, body = namespace.call(podman, options, before=lose)
+    finally:
+        heal.join()
+    assert (status, body.get("seen")) == (200, PAIR), (status, body)
 
 
 def takes_the_roots_of_the_platform(podman, namespace):
@@ -150,6 +171,7 @@ def finds_names_in_the_hosts_file(podman, namespace):
 
 IN_A_NAMESPACE = {
     "a name resolves by DNS and TLS verifies against a mounted authority": resolves_and_verifies,
+    "it asks again for a name whose answer was lost": asks_again_when_an_answer_is_lost,
     "it takes the platform's roots where there are some": takes_the_roots_of_the_platform,
     "without any it verifies against the compiled-in ones": verifies_against_the_compiled_in_roots,
     "a name that the name server does not know is told": says_that_a_name_is_none,
@@ -163,7 +185,7 @@ class Namespace:
     def __init__(self, folder, pod, pid):
         self.folder, self.pod, self.pid = folder, pod, pid
 
-    def call(self, podman, options, name=NAME):
+    def call(self, podman, options, name=NAME, before=lambda: None):
         """One call through a proxy in this network: the status and the body of its answer."""
         secrets = mount(Volume(podman.folder / f"pair-{time.monotonic_ns()}", PAIR))
         origin = ["-e", f"INNOPAAS_PROXY_UPSTREAM__ORIGIN=https://{name}:8443"]
@@ -176,6 +198,7 @@ class Namespace:
                 "c.request('POST', '/api/sms/v3/msg/send', '{}', {'Content-Type': 'application/json'});"
                 "r = c.getresponse(); print(r.status); print(r.read().decode())"
             )
+            before()
             status, body = inside(self.pid, sys.executable, "-c", script).split("\n", 1)
             podman("stop", "-t", "40", container)
             assert exit_code(podman, container) == 0, podman("logs", container)
@@ -196,7 +219,9 @@ def upstream(podman):
     folder = podman.folder / "namespace"
     folder.mkdir(mode=0o755)
     certificates(folder)
-    (folder / "resolv.conf").write_text("nameserver 127.0.0.1\n")
+    # As the kubelet writes it: with five dots wanted, the suffixes would be tried before the name.
+    suffixes = "shop.svc.cluster.local svc.cluster.local cluster.local"
+    (folder / "resolv.conf").write_text(f"search {suffixes}\nnameserver 127.0.0.1\noptions ndots:5\n")
     (folder / "seen").write_text("")
     pod = podman("pod", "create", "--network", "none", "--share", "net")
     podman("pod", "start", pod)

@@ -30,6 +30,10 @@ CREDENTIALS = "/var/run/secrets/innopaas"
 APPLICATION = 30
 # Seconds that the proxy itself takes to end after drain.maximum, and some to spare.
 CUT = 5
+# What the proxy needs without a call, and for each one in flight whose body fills what may be kept of it;
+# tests/deploy/sizing.py measures it.
+IDLE = 5 * 1024 ** 2
+EACH = 240 * 1024
 # What the calls must not reach, whatever a name resolves to.
 PRIVATE = ("10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16")
 PRIVATE_6 = ("fc00::/7", "fe80::/10")
@@ -212,8 +216,8 @@ def sidecar(pod, problems):
         if pod.main[0] is not pod.proxy:
             problems.say(pod.where, "the proxy is not the first of containers: the application is started before it")
         hook = ((pod.proxy.get("lifecycle") or {}).get("postStart") or {}).get("exec") or {}
-        if (hook.get("command") or [])[:2] != ["/innopaas-proxy", "wait"]:
-            problems.say(pod.where, "the proxy has no postStart that waits: the application starts before it listens")
+        if hook.get("command") != ["/innopaas-proxy", "wait", "--for", "startupz"]:
+            problems.say(pod.where, "the proxy has no postStart that waits until it listens: the application starts before, or never")
 
 
 def profile(pod, problems):
@@ -413,6 +417,7 @@ def settings(pod, objects, problems):
             if port and not any(int(port[1]) in listed(container) for container in pod.applications()):
                 problems.say(pod.where, f"events go to {target}, where no container listens")
     base_url(pod, problems)
+    memory(pod, problems)
     grace(pod, problems)
 
 
@@ -429,6 +434,20 @@ def base_url(pod, problems):
     for value in sum(told, []):
         if value != wanted:
             problems.say(pod.where, f"INNOPAAS_BASE_URL is {value}, but the proxy listens at {wanted}")
+
+
+def memory(pod, problems):
+    """The limit holds whatever is sent: out of memory, the kernel kills the proxy and the calls in flight."""
+    limit = ((pod.proxy.get("resources") or {}).get("limits") or {}).get("memory")
+    connections = pod.settings["limits"]["connections"]
+    if limit and pod.applications() and size(limit) < IDLE + connections * EACH:
+        problems.say(pod.where, f"limits.connections {connections} can take more than the limit of {limit}")
+
+
+def size(text):
+    """A quantity of memory in bytes."""
+    number, unit = re.fullmatch(r"(\d+)([KMG]i)?", str(text)).groups()
+    return int(number) * 1024 ** (("", "Ki", "Mi", "Gi").index(unit or ""))
 
 
 def grace(pod, problems):

@@ -17,11 +17,12 @@ import time
 import yaml
 
 from cases import DEPLOY, Cases, eventually, install
-from containers import APPLICATION, IMAGE, PACKAGES, Podman, build_application, build_image
+from containers import APPLICATION, IMAGE, PACKAGES, RUN, Podman, build_application, build_image
 from image import exit_code, inside, peak_of
 from kubelet import Volume
 
 HERE = pathlib.Path(__file__).resolve().parent
+POD = f"shop-{RUN}"
 SANDBOX = "https://localhost:7256"
 CONNECTIONS, ROTATIONS = 16, 20
 
@@ -41,6 +42,7 @@ def main():
         build_application(podman)
         shop = Shop(podman)
         try:
+            shop.create()
             cases.run("the application's first call waits for the proxy and succeeds", first_call, shop)
             cases.run("it is as locked in as it is shipped", is_locked_in, shop)
             cases.run("without waiting, it would have failed", first_call_at_once, shop)
@@ -165,19 +167,22 @@ class Shop:
         self.written.mkdir()
         self.written.chmod(0o777)
         self.folder.mkdir()
-        manifest = folder / "pod.yaml"
-        manifest.write_text(yaml.safe_dump(playable(self.folder, self.written, memory)))
-        podman("kube", "play", "--network", "none", "--start=false", manifest)
+        self.manifest = folder / "pod.yaml"
+        self.manifest.write_text(yaml.safe_dump(playable(self.folder, self.written, memory)))
         self.pid = None
+
+    def create(self):
+        """The pod with its containers, none of which is started."""
+        self.podman("kube", "play", "--network", "none", "--start=false", self.manifest)
 
     def name(self, container):
         """As podman calls it."""
-        return f"shop-{container}"
+        return f"{POD}-{container}"
 
     def start(self, container):
         """Starts one container, and the pod's own one before it."""
         self.podman("start", self.name(container))
-        infra = self.podman("pod", "inspect", "shop", "--format", "{{.InfraContainerID}}")
+        infra = self.podman("pod", "inspect", POD, "--format", "{{.InfraContainerID}}")
         self.pid = self.podman.inspect(infra)["State"]["Pid"]
 
     def mount(self):
@@ -229,13 +234,14 @@ class Shop:
 
     def remove(self):
         """The pod with all its containers."""
-        self.podman("pod", "rm", "-f", "-t", "0", "shop")
+        self.podman("pod", "rm", "-f", "-t", "0", POD, check=False)
 
 
 def playable(secrets, written, memory=None):
     """The shipped pod, in a form that podman can play; with a sandbox in InnoPaaS's place, and perhaps with
     another limit of the sidecar's memory."""
     pod = yaml.safe_load((DEPLOY / "kubernetes/pod.yaml").read_text())
+    pod["metadata"]["name"] = POD
     spec = pod["spec"]
     (proxy,), (shop,) = spec.pop("initContainers"), spec["containers"]
     del proxy["restartPolicy"]

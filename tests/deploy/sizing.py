@@ -78,6 +78,7 @@ def pod(podman):
     """The pod of pod.py, without the memory limit, and with everything started."""
     shop = Shop(podman, memory="1Gi")
     try:
+        shop.create()
         shop.start("sandbox")
         eventually(lambda: (shop.written / "standby/authorization").exists())
         time.sleep(0.2)

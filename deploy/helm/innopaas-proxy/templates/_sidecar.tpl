@@ -104,7 +104,7 @@ terminationGracePeriodSeconds: {{ .terminationGracePeriodSeconds }}
 {{- define "innopaas-proxy.sidecarConfig" -}}
 {{- $sidecar := .Values.sidecar -}}
 {{- $config := deepCopy ($sidecar.config | default dict) -}}
-{{- $own := dict "admin" (dict "address" "0.0.0.0:7255") -}}
+{{- $own := dict "admin" (dict "address" "0.0.0.0:7255") "limits" (dict "connections" 200) -}}
 {{- include "innopaas-proxy.adminAddress" (dict "of" "sidecar" "config" $config) -}}
 {{- if dig "credentials" "directory" "" $config }}
   {{- fail "sidecar.config.credentials.directory: the chart mounts the Secret at /var/run/secrets/innopaas. Take this out, and name another Secret in sidecar.secretName." }}
