@@ -1,7 +1,8 @@
 """Calls without a pause over kept connections until its standard input ends; then prints what came.
 
-    load.py BASE_URL CONNECTIONS
+    load.py BASE_URL CONNECTIONS [SIZE]
 
+With a size of the bodies each call has a connection of its own.
 A process of its own, because it is run inside a pod's network namespace.
 """
 
@@ -16,22 +17,24 @@ import urllib.parse
 PATH = "/api/sms/v3/msg/send"
 
 
-def main(base_url, connections):
+def main(base_url, connections, size=0):
     """Runs the connections, and prints one line of JSON."""
     address = urllib.parse.urlsplit(base_url)
     ended, answers, slowest = threading.Event(), collections.Counter(), [0.0]
 
     def call(number):
-        connection, count = http.client.HTTPConnection(address.hostname, address.port, timeout=15), 0
+        connection, count = http.client.HTTPConnection(address.hostname, address.port, timeout=60), 0
         while not ended.is_set():
             count += 1
             # Each message only once: the sandbox counts those that it is sent twice.
-            body = json.dumps({"mobile": "8613800000000", "msg": f"{number}-{count}"})
+            body = json.dumps({"mobile": "8613800000000", "msg": f"{number}-{count}".ljust(size)})
             began = time.monotonic()
             try:
                 connection.request("POST", PATH, body, {"Content-Type": "application/json"})
                 answer = connection.getresponse()
                 text = answer.read().decode()
+                if size:
+                    connection.close()
                 answers["200" if answer.status == 200 else f"{answer.status} {text}"] += 1
             except (OSError, http.client.HTTPException) as error:
                 connection.close()
@@ -48,4 +51,4 @@ def main(base_url, connections):
     print(json.dumps({"answers": answers, "slowest_ms": round(slowest[0] * 1000)}))
 
 
-main(sys.argv[1], int(sys.argv[2]))
+main(sys.argv[1], *map(int, sys.argv[2:]))

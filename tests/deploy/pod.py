@@ -48,6 +48,7 @@ def main():
             cases.run("without waiting, it would have failed", first_call_at_once, shop)
             cases.run("the application sees no credential", sees_nothing, shop)
             cases.run("tokens change under load, and no call fails", rotations, shop)
+            cases.run("more large calls at a time than its memory could hold: they wait, and none is lost", is_bounded, shop)
             cases.run("the end of the sidecar under load: calls in flight are finished, exit code 0", drains, shop)
         finally:
             shop.remove()
@@ -130,6 +131,18 @@ def rotations(shop):
         f"{ROTATIONS} tokens, {answers['200']} calls, {calls['refused']} refused on the way,"
         f" 0 failed, 0 duplicates, slowest {slowest} ms, peak of memory {memory}"
     )
+
+
+def is_bounded(shop):
+    """Twice as many connections as there are places, with bodies that fill what is kept of each."""
+    shop.sandbox("POST", "act", {"act": {"slow-head": {"ms": 500}}})
+    with shop.load(400, 65_000) as ended:
+        time.sleep(5)
+    shop.sandbox("POST", "act", {"act": "normal"})
+    assert set(ended["answers"]) == {"200"} and ended["answers"]["200"] > 400, ended
+    state = shop.podman.inspect(shop.name("innopaas-proxy"))
+    assert state["State"]["Running"] and state["RestartCount"] == 0, state["State"]
+    return f"{ended['answers']['200']} calls, peak of memory {peak_of(state['State']['Pid'])} of 64"
 
 
 def drains(shop):
@@ -219,18 +232,18 @@ class Shop:
         return next(float(line.split()[1]) for line in lines if line.startswith(f"{name} "))
 
     @contextlib.contextmanager
-    def load(self):
+    def load(self, connections=CONNECTIONS, size=0):
         """Calls without a pause as long as it is open; what came of them is there after it."""
         command = ["nsenter", "-t", str(self.pid), "-n", sys.executable, "-B", HERE / "load.py"]
         process = subprocess.Popen(
-            [*command, "http://127.0.0.1:7253", str(CONNECTIONS)],
+            [*command, "http://127.0.0.1:7253", str(connections), str(size)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )
         ended = {}
         try:
             yield ended
         finally:
-            ended.update(json.loads(process.communicate(timeout=60)[0]))
+            ended.update(json.loads(process.communicate(timeout=120)[0]))
 
     def remove(self):
         """The pod with all its containers."""
