@@ -55,8 +55,9 @@ fn webhook(config: &Config) -> Result<String, Unusable> {
         return Ok("# webhook: everybody is let in\n".to_owned());
     };
     let reports = Console::load(applications, *body_check, poll)?.reports().all();
-    let line = |ConsoleReport { app, which, problem, .. }: ConsoleReport| match problem {
-        None => format!("# webhook: {app}: {which} can be used\n"),
+    let line = |ConsoleReport { app, which, in_use, problem }: ConsoleReport| match problem {
+        None if in_use => format!("# webhook: {app}: {which} can be used\n"),
+        None => format!("# webhook: {app}: {which} holds nothing\n"),
         Some(problem) => format!("# webhook: {app}: {which}: none now: {problem}\n"),
     };
     Ok(reports.into_iter().map(line).collect())

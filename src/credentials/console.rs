@@ -292,7 +292,7 @@ impl Source {
                     return;
                 }
                 Err(problem) => {
-                    self.problem = Some(problem);
+                    self.problem = Some(problem).filter(|problem| !self.is_emptied(problem));
                     return;
                 }
             }
@@ -302,6 +302,7 @@ impl Source {
     fn tell_start(&self, metrics: &WebhookMetrics) {
         let (app, which) = (&*self.app, self.which);
         match &self.problem {
+            None if self.held.is_none() => {}
             None => {
                 metrics.reload(Reload::Loaded);
                 tracing::info!(app, which, "read what webhooks are verified with");
@@ -327,12 +328,13 @@ impl Source {
                 tracing::info!(app, which, "read what webhooks are verified with");
                 true
             }
-            Err(problem @ Problem::Missing(_)) if self.held.is_some() && self.is_emptied() => {
-                self.held = None;
-                self.problem = Some(problem);
-                metrics.reload(Reload::Loaded);
-                tracing::info!(app, which, "no webhooks are verified with that any more");
-                true
+            Err(problem) if self.is_emptied(&problem) => {
+                let changed = self.held.take().is_some();
+                if changed {
+                    metrics.reload(Reload::Loaded);
+                    tracing::info!(app, which, "no webhooks are verified with that any more");
+                }
+                self.problem.take().is_some() || changed
             }
             Err(problem) if self.problem.as_ref() == Some(&problem) => false,
             Err(problem) => {
@@ -344,14 +346,17 @@ impl Source {
         }
     }
 
-    /// Whether somebody took everything out of a `previous`: so a change of the console ends, and
-    /// what was there counts no more. A directory that is gone may be a mishap, and so may be an
-    /// empty `current`.
-    fn is_emptied(&self) -> bool {
+    /// Whether all that is wrong is that a `previous` holds nothing: so it is between two changes of
+    /// the console, and so a change ends; what was there counts no more. A directory that is gone may
+    /// be a mishap, and so may be an empty `current`.
+    fn is_emptied(&self, problem: &Problem) -> bool {
+        if self.which != PREVIOUS || !matches!(problem, Problem::Missing(_)) {
+            return false;
+        }
         let mut names = self.files.required.iter().chain(self.files.optional);
         let is_missing =
             |name| matches!(file::look(&self.directory.join(name)), Err(Fault::Missing));
-        self.which == PREVIOUS && names.all(is_missing)
+        names.all(is_missing)
     }
 
     /// What is the beginning of what is in use is a file that was not written to its end.
@@ -447,6 +452,21 @@ mod tests {
         assert!(!format!("{:?} {console:?}", console.pairs().current()).contains("token"));
     }
 
+    /// As it is between two changes of the console. One that is not there at all is a mistyped path.
+    #[test]
+    fn an_empty_previous_is_no_problem_and_none_at_all_is_one() {
+        let temp = tempfile::tempdir().unwrap();
+        let application = application(temp.path());
+        fs::write(application.current.join("authorization"), "the-token").unwrap();
+        let problem = |console: &Console| console.reports().all()[1].problem.clone();
+        let mut console = load(&application, false).unwrap();
+        assert!(problem(&console).is_some());
+        fs::create_dir(application.previous.as_ref().unwrap()).unwrap();
+        console.look(true, &WebhookMetrics::default());
+        assert_eq!(problem(&console), None);
+        assert_eq!(problem(&load(&application, false).unwrap()), None);
+    }
+
     #[test]
     fn what_is_taken_out_of_previous_counts_no_more_and_an_empty_current_is_a_mishap() {
         for body_check in [false, true] {
@@ -478,6 +498,8 @@ mod tests {
             assert!(knows(&console, "", "new-token") && !knows(&console, "", "old-token"));
             let reports = console.reports().all();
             assert_eq!((reports[0].in_use, reports[1].in_use), (true, false));
+            let problems = (reports[0].problem.is_some(), reports[1].problem.is_some());
+            assert_eq!(problems, (true, false), "{reports:?}");
             assert!(!console.sources[1].look(POLL, true, &metrics), "told once");
         }
     }

@@ -225,7 +225,7 @@ def settings(tree):
 def component(tree):
     """What the consumer gets by default is what the kustomize component adds."""
     patch = yaml.safe_load((cases.DEPLOY / "kubernetes/sidecar/sidecar.yaml").read_text())["spec"]["template"]
-    url = yaml.safe_load((cases.DEPLOY / "kubernetes/sidecar/base-url.yaml").read_text())["data"]
+    url = yaml.safe_load((cases.DEPLOY / "kubernetes/sidecar/base-url/base-url.yaml").read_text())["data"]
     pod = consumer(tree)
     equal(pod["spec"]["initContainers"], patch["spec"]["initContainers"])
     equal(pod["spec"]["volumes"], patch["spec"]["volumes"])

@@ -177,15 +177,3 @@ fn the_reference_lists_every_exit_code() {
     let known = [cli::EXIT_DONE, cli::EXIT_FAILED, cli::EXIT_CUT, cli::EXIT_USAGE];
     assert_eq!(listed, BTreeSet::from(known));
 }
-
-#[test]
-fn the_ten_lines_of_the_readme_are_those_of_the_shipped_manifest() {
-    let (readme, manifest) = (document("README.md"), document("deploy/kubernetes/pod.yaml"));
-    let snippet = readme.split("```yaml\n").nth(1).expect("a YAML snippet");
-    let snippet = snippet.split("```").next().unwrap();
-    let tidy = |line: &str| line.split('#').next().unwrap().trim().to_owned();
-    let shipped: BTreeSet<_> = manifest.lines().map(tidy).collect();
-    for line in snippet.lines().map(tidy).filter(|line| !line.is_empty()) {
-        assert!(shipped.contains(&line), "not in the manifest: {line}");
-    }
-}
