@@ -203,9 +203,13 @@ def the_rules_have_known_fields():
 
 def an_alert_speaks_of_labels_that_it_has():
     for name, rule in ALERTS.items():
-        by = [labels for labels in groupings(rule["expr"]) if labels]
-        recorded = any(metric.startswith("workload:") for metric, _ in selectors(rule["expr"]))
+        # What follows `and on` only picks among the series: their labels stay.
+        kept = re.sub(r"\band on \(.*", "", rule["expr"])
+        by = [labels for labels in groupings(kept) if labels]
+        recorded = any(metric.startswith("workload:") for metric, _ in selectors(kept))
         has = {"namespace", "workload", "pair"} if recorded else {"namespace", "workload", "pod"}
+        if "kube_" in kept:
+            has -= {"workload"}
         if by and not recorded:
             has = set.intersection(*by)
         spoken = set(re.findall(r"\$labels\.(\w+)", " ".join(rule["annotations"].values())))
@@ -758,7 +762,7 @@ def pending_alerts_can_be_read(cluster):
         assert not bad, bad
         return {rule["name"]: rule["alerts"] for group in groups for rule in group["rules"] if rule["alerts"]}
 
-    due = {"NoPair", "TokenExpiresSoon", "OnStandby", "ErrorsOfNetwork", "ErrorsOfOperator", "Down"}
+    due = {"NoPair", "TokenExpiresSoon", "OnStandby", "ErrorsOfNetwork", "ErrorsOfOperator", "AllDown"}
     due = {f"InnopaasProxy{name}" for name in due}
     until(lambda: f"pending: {due - set(pending())}", lambda: due <= set(pending()))
     for name, alerts in pending().items():
