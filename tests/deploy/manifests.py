@@ -41,6 +41,7 @@ def main():
     for test in (the_sidecar_is_the_same_in_the_pod_and_in_the_cronjob, the_ordinary_container_differs_in_what_it_must,
                  the_documents_show_the_sidecar_that_is_shipped, every_component_is_shown_by_an_overlay,
                  the_kustomization_to_copy_works, two_applications_come_under_one_kustomization,
+                 the_patch_for_webhooks_to_another_address_works,
                  what_an_overlay_says_later_wins, an_image_of_your_own_comes_by_images):
         cases.run(sentence(test), test)
     for components in APPLIED:
@@ -235,8 +236,8 @@ def the_documents_show_the_sidecar_that_is_shipped():
     shown = 0
     for document in (ROOT / "README.md", DEPLOY / "README.md"):
         for block in re.findall(r"^```yaml\n(.*?)^```", document.read_text(), re.M | re.S):
-            if "initContainers:" in block:
-                found = yaml.safe_load(block)
+            found = yaml.safe_load(block)
+            if "initContainers" in found:
                 within(found["initContainers"][0], sidecar["initContainers"][0], document.name)
                 equal(found["volumes"], sidecar["volumes"])
                 shown += 1
@@ -282,6 +283,17 @@ def the_kustomization_to_copy_works():
             objects = render(application)
         none_wrong(objects)
         equal(Pod(objects[0]).proxy["image"], "registry.example.com/innopaas-proxy:0.1.0")
+
+
+def the_patch_for_webhooks_to_another_address_works():
+    """The one in the document, as part of a kustomization with the two components."""
+    blocks = re.findall(r"^```yaml\n(.*?)^```", (DEPLOY / "README.md").read_text(), re.M | re.S)
+    (patches,) = [found["patches"] for found in map(yaml.safe_load, blocks) if "patches" in found]
+    shop = container("shop", ports=[{"containerPort": 9090}])
+    objects = kustomized([workload("Deployment", "shop", containers=[shop])], ["sidecar", "webhook"], patches=patches)
+    none_wrong(objects)
+    told = {entry["name"]: entry["value"] for entry in Pod(objects[0]).proxy["env"]}
+    equal(told["INNOPAAS_PROXY_WEBHOOK__DEFAULT"], "http://127.0.0.1:9090/events")
 
 
 def two_applications_come_under_one_kustomization():
