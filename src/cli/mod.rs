@@ -18,9 +18,11 @@ mod application;
 mod ask;
 mod check;
 mod dev;
+mod end;
 mod health;
 mod sandbox;
 mod settings;
+mod wait;
 mod webhooks;
 
 /// Done, or told to end and everything in flight was finished.
@@ -49,7 +51,7 @@ enum Command {
     /// Ask a running proxy how it is: exit code 0 if well.
     Health(health::HealthArgs),
     /// Wait until a running proxy takes calls, then run a command in place of this process.
-    Wait(health::WaitArgs),
+    Wait(wait::WaitArgs),
     /// Try it out: a sandbox, the proxy in front of it, and a first call.
     Dev(dev::DevArgs),
     /// Serve a stand-in for InnoPaaS.
@@ -68,7 +70,7 @@ fn dispatch(arguments: impl Iterator<Item = OsString>) -> u8 {
             Command::Run(arguments) => run(&arguments),
             Command::Check(arguments) => check::check(&arguments),
             Command::Health(arguments) => health::health(&arguments),
-            Command::Wait(arguments) => health::wait(&arguments),
+            Command::Wait(arguments) => wait::wait(&arguments),
             Command::Dev(arguments) => dev::dev(&arguments),
             Command::Sandbox(arguments) => sandbox::sandbox(&arguments),
         },

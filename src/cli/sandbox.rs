@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
 
+use super::end::End;
 use super::webhooks::WebhookArgs;
 use super::{EXIT_DONE, EXIT_USAGE, failed};
 use crate::credentials::{APP_KEY_FILE, AUTHORIZATION_FILE};
@@ -87,11 +87,8 @@ pub(super) fn write_pair(directory: &Path, pair: &Pair) -> io::Result<()> {
 fn wait_for_the_end() -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let mut terminate = signal(SignalKind::terminate())?;
-        tokio::select! {
-            _ = terminate.recv() => Ok(()),
-            interrupted = tokio::signal::ctrl_c() => interrupted,
-        }
+        End::new()?.told().await;
+        Ok(())
     })
 }
 
