@@ -293,6 +293,7 @@ def options(tree):
         "INNOPAAS_PROXY_REFUSAL__HOLD": "60s",
         "INNOPAAS_PROXY_REFUSAL__REPLAY": "true",
         "INNOPAAS_PROXY_REFUSAL__STATUSES": "401,403 /api/otp/**",
+        "INNOPAAS_PROXY_WEBHOOK__CONNECTIONS": "50",
         "INNOPAAS_PROXY_WEBHOOK__CREDENTIALS": "app=shop current=/var/run/secrets/innopaas-webhook "
                                                "previous=/var/run/secrets/innopaas-webhook-previous",
         "INNOPAAS_PROXY_WEBHOOK__DEFAULT": "http://127.0.0.1:8080/innopaas",

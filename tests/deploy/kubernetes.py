@@ -34,6 +34,8 @@ CUT = 5
 # tests/deploy/sizing.py measures it.
 IDLE = 5 * 1024 ** 2
 EACH = 240 * 1024
+# And for each webhook on its way.
+EACH_WEBHOOK = 200 * 1024
 # What the calls must not reach, whatever a name resolves to.
 PRIVATE = ("10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16")
 PRIVATE_6 = ("fc00::/7", "fe80::/10")
@@ -399,8 +401,7 @@ def settings(pod, objects, problems):
         return
     admin = split(pod.settings["admin"]["address"])
     receiver = split(pod.settings["webhook"]["listen"])
-    receives = bool(pod.settings["webhook"]["credentials"]) or pod.settings["webhook"]["verify"] == "none"
-    listening = {port for host, port in [admin] + [receiver] * receives if reachable(host)}
+    listening = {port for host, port in [admin] + [receiver] * receives(pod) if reachable(host)}
     for port in listed(pod.proxy):
         if port not in listening:
             problems.say(pod.where, f"the proxy does not listen on port {port} of the pod's address")
@@ -410,7 +411,7 @@ def settings(pod, objects, problems):
         request = action.get("httpGet")
         if request and (probed(pod.proxy, action) != admin[1] or request.get("path") not in ("/livez", "/readyz", "/startupz")):
             problems.say(pod.where, f"a probe goes to {request.get('path')} of port {request.get('port')}")
-    if receives:
+    if receives(pod):
         targets = [route["to"] for route in pod.settings["webhook"]["routes"]] + [pod.settings["webhook"]["default"]]
         for target in targets:
             port = re.match(r"http://(?:127\.0\.0\.1|localhost|\[::1\]):(\d+)(/|$)", target)
@@ -439,9 +440,15 @@ def base_url(pod, problems):
 def memory(pod, problems):
     """The limit holds whatever is sent: out of memory, the kernel kills the proxy and the calls in flight."""
     limit = ((pod.proxy.get("resources") or {}).get("limits") or {}).get("memory")
-    connections = pod.settings["limits"]["connections"]
-    if limit and pod.applications() and size(limit) < IDLE + connections * EACH:
-        problems.say(pod.where, f"limits.connections {connections} can take more than the limit of {limit}")
+    calls = pod.settings["limits"]["connections"] if pod.applications() else 0
+    webhooks = pod.settings["webhook"]["connections"] if receives(pod) else 0
+    if limit and size(limit) < IDLE + calls * EACH + webhooks * EACH_WEBHOOK:
+        problems.say(pod.where, f"{calls} calls and {webhooks} webhooks can take more than the limit of {limit}")
+
+
+def receives(pod):
+    """Whether it takes webhooks."""
+    return bool(pod.settings["webhook"]["credentials"]) or pod.settings["webhook"]["verify"] == "none"
 
 
 def size(text):

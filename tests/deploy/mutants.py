@@ -36,8 +36,9 @@ MUTANTS = [
     ("older", "Deployment/shop", "proxy:lifecycle", GONE, "no postStart that waits"),
     ("older", "Deployment/shop", "proxy:lifecycle/postStart/exec/command/1", "health", "no postStart that waits"),
     ("older", "Deployment/shop", "proxy:lifecycle/postStart/exec/command/3", "readyz", "no postStart that waits"),
-    ("web", "Deployment/shop", "proxy:resources/limits/memory", "48Mi", "limits.connections 200 can take more"),
-    ("web", "Deployment/shop", "proxy:env/1/value", "2048", "limits.connections 2048 can take more"),
+    ("web", "Deployment/shop", "proxy:resources/limits/memory", "48Mi", "200 calls and 0 webhooks can take more"),
+    ("web", "Deployment/shop", "proxy:env/1/value", "2048", "2048 calls and 0 webhooks can take more"),
+    ("webhook", "Deployment/shop", "proxy:env/3/value", "256", "200 calls and 256 webhooks can take more"),
     ("web", "Deployment/shop", "pod:enableServiceLinks", GONE, "enableServiceLinks is not false"),
     # profile
     ("web", "Deployment/shop", "pod:hostNetwork", True, "hostNetwork is not restricted"),

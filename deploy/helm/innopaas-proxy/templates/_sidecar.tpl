@@ -132,7 +132,7 @@ terminationGracePeriodSeconds: {{ .terminationGracePeriodSeconds }}
     {{- fail "sidecar.webhook.previousSecretName: is the Secret of the present values. Name another one; it need not exist." }}
   {{- end -}}
   {{- $app := $sidecar.webhook.app | default .Release.Name -}}
-  {{- $webhook := dict "listen" "0.0.0.0:7254" -}}
+  {{- $webhook := dict "listen" "0.0.0.0:7254" "connections" 50 -}}
   {{- $_ := set $webhook "credentials" (list (dict "app" $app "current" "/var/run/secrets/innopaas-webhook" "previous" "/var/run/secrets/innopaas-webhook-previous")) -}}
   {{- with $sidecar.webhook.to }}{{ $_ := set $webhook "default" . }}{{ end -}}
   {{- $_ := set $own "webhook" $webhook -}}
