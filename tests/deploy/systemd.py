@@ -471,13 +471,13 @@ def an_application_finds_it_ready(host):
 
 
 def main():
+    install({"systemd-analyze": "systemd", "systemd-nspawn": "systemd-container"})
     cases = Cases()
     cases.run("it is hardened", it_is_hardened)
     cases.run("the names in it are those of the program", the_names_are_those_of_the_program)
     cases.run("it is given the time to drain", the_drain_fits)
     cases.run("systemd finds it little exposed", it_is_little_exposed)
     cases.run("a pair is replaced in one step", a_pair_is_replaced_in_one_step)
-    install({"systemd-nspawn": "systemd-container"})
     with tempfile.TemporaryDirectory() as scratch:
         host = Host(pathlib.Path(scratch))
         try:
