@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, StatusCode, header};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// More than this no answer is read: neither a probe's nor the sandbox's is near it.
-const ENOUGH: usize = 16 * 1024;
+/// More than this is not read of an answer: the status is what decides.
+const ENOUGH: usize = 64 * 1024;
 
 pub(super) type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -29,8 +29,15 @@ pub(super) async fn ask(
         let answer = async {
             let response = sender.send_request(request).await?;
             let status = response.status();
-            let body = Limited::new(response.into_body(), ENOUGH).collect().await?.to_bytes();
-            Ok((status, printable(&body)))
+            let mut body = response.into_body();
+            let mut words = Vec::new();
+            while let Some(frame) = body.frame().await
+                && words.len() < ENOUGH
+            {
+                words.extend_from_slice(frame?.data_ref().map_or(&[], |data| &data[..]));
+            }
+            words.truncate(ENOUGH);
+            Ok((status, printable(&words)))
         };
         tokio::join!(answer, connection).0
     };

@@ -27,7 +27,7 @@ mod webhooks;
 
 /// Done, or told to end and everything in flight was finished.
 pub const EXIT_DONE: u8 = 0;
-/// Could not start, or a task that must not end did.
+/// Could not start, or a task that must not end did; what was asked for health is not well.
 pub const EXIT_FAILED: u8 = 1;
 /// Told to end, and something in flight was cut.
 pub const EXIT_CUT: u8 = 3;

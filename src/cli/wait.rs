@@ -76,7 +76,7 @@ struct Reasons {
 impl Reasons {
     /// Nothing is told in the first second, in which a pod's containers find each other.
     fn new() -> Self {
-        Self { last: String::new(), told: String::new(), at: Instant::now() }
+        Self { last: "nobody answered yet".to_owned(), told: String::new(), at: Instant::now() }
     }
 
     /// Tells a reason that is another one than the last told, but not more than one in a second: who

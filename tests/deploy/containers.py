@@ -14,8 +14,8 @@ RUN = f"{os.getpid()}"
 IMAGE = f"localhost/innopaas-proxy:{RUN}"
 APPLICATION = f"localhost/shop:{RUN}"
 
-# The default limits cannot be set everywhere, crun refuses cgroups of both versions, and there is no
-# systemd that would hold cgroups or a journal.
+# For machines that are containers themselves: their limits may be lower than the default ones, cgroups of
+# both versions may be mounted, which crun refuses, and nobody holds cgroups or a journal.
 CONFIGURATION = """
 [containers]
 default_ulimits = ["nofile=16384:16384", "nproc=16384:16384"]

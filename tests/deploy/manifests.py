@@ -33,9 +33,8 @@ def main():
         cases.run(f"overlay {path.name} is valid and sound", is_sound, path)
     cases.run(f"overlay older is valid for {' and '.join(BEFORE)}", was_sound, SHIPPED / "overlays/older")
     cases.run("pod.yaml is valid and sound", lambda: none_wrong(load((SHIPPED / "pod.yaml").read_text())))
-    if MONITORING.exists():
-        for path in OVERLAYS:
-            cases.run(f"overlay {path.name} is watched", is_watched, path)
+    for path in OVERLAYS:
+        cases.run(f"overlay {path.name} is watched", is_watched, path)
     for name, fact in FACTS:
         cases.run(f"overlay {name}: {sentence(fact)}", lambda: fact(by_name(render(SHIPPED / "overlays" / name))))
     for test in (the_sidecar_is_the_same_in_the_pod_and_in_the_cronjob, the_ordinary_container_differs_in_what_it_must,
@@ -55,8 +54,7 @@ def main():
     for overlay, name, path, value, expected in INVALID:
         cases.run(f"invalid {overlay}: {name} {path} = {value}"[:110], invalid, overlay, name, path, value, expected)
     cases.run("checkov finds what its list expects and nothing else", checkov)
-    if (DEPLOY / "Dockerfile").exists():
-        cases.run("hadolint finds nothing in the Dockerfile", hadolint)
+    cases.run("hadolint finds nothing in the Dockerfile", hadolint)
     cases.end()
 
 
@@ -572,8 +570,7 @@ def checkov():
         for path in OVERLAYS:
             pathlib.Path(root, f"{path.name}.yaml").write_text(kubernetes.kustomize(path))
         shutil.copy(SHIPPED / "pod.yaml", root)
-        if (DEPLOY / "Dockerfile").exists():
-            shutil.copy(DEPLOY / "Dockerfile", root)
+        shutil.copy(DEPLOY / "Dockerfile", root)
         done = subprocess.run(["checkov", "-d", root, "--framework", "kubernetes", "dockerfile", "--skip-download", "--quiet",
                                "--compact", "-o", "json"], capture_output=True, text=True, timeout=300)
     reports = json.loads(done.stdout)

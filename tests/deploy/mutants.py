@@ -175,7 +175,7 @@ INVALID = [
     ("monitored", "PodMonitor/innopaas-proxy", "spec/podMetricsEndpoints", GONE, "podMetricsEndpoints"),
 ]
 
-# What "monitored" adds to "web": the checks of a PodMonitor need one, and the shipped one is of another part.
+# What "monitored" adds to "web": a PodMonitor as small as one can be, of which each word can be broken.
 MONITOR = {
     "apiVersion": "monitoring.coreos.com/v1",
     "kind": "PodMonitor",

@@ -252,7 +252,7 @@ class Shop:
 
 def playable(secrets, written, memory=None):
     """The shipped pod, in a form that podman can play; with a sandbox in InnoPaaS's place, and perhaps with
-    another limit of the sidecar's memory."""
+    another limit of the sidecar's memory, and as many connections as there are by default."""
     pod = yaml.safe_load((DEPLOY / "kubernetes/pod.yaml").read_text())
     pod["metadata"]["name"] = POD
     spec = pod["spec"]
@@ -263,6 +263,7 @@ def playable(secrets, written, memory=None):
     proxy["image"], shop["image"] = IMAGE, APPLICATION
     if memory:
         proxy["resources"]["limits"]["memory"] = memory
+        proxy["env"] = [each for each in proxy["env"] if "LIMITS__CONNECTIONS" not in each["name"]]
     proxy["env"] += environment(
         INNOPAAS_PROXY_UPSTREAM__ORIGIN=SANDBOX,
         INNOPAAS_PROXY_UPSTREAM__CA_FILE="/etc/innopaas/ca.pem",
