@@ -1,12 +1,12 @@
 """The image: what is in it, what it may do, and whether names and certificates work inside."""
 
+import concurrent.futures
 import contextlib
 import json
 import pathlib
 import re
 import subprocess
 import sys
-import threading
 import time
 import tomllib
 
@@ -121,17 +121,20 @@ def resolves_and_verifies(podman, namespace):
 def asks_again_when_an_answer_is_lost(podman, namespace):
     """Within the deadline for names, which is two seconds."""
     rule = ["INPUT", "-p", "udp", "--dport", "53", "-j", "DROP"]
-    inside(namespace.pid, "iptables", "-I", *rule)
-    heal = threading.Timer(0.7, lambda: inside(namespace.pid, "iptables", "-D", *rule))
 
-    def lose():
-        heal.start()
+    def lost():
+        return re.search(r"^ *[1-9]\d* .* DROP ", inside(namespace.pid, "iptables", "-nvxL", "INPUT"), re.M)
+
+    def heal():
+        eventually(lost)
+        inside(namespace.pid, "iptables", "-D", *rule)
 
     options = ["-v", f"{namespace.folder}/ca.pem:/etc/ssl/certs/ca-certificates.crt:ro"]
-    try:
-        status, body = namespace.call(podman, options, before=lose)
-    finally:
-        heal.join()
+    inside(namespace.pid, "iptables", "-I", *rule)
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        healed = pool.submit(heal)
+        status, body = namespace.call(podman, options)
+        healed.result()  # raises if nothing was lost
     assert (status, body.get("seen")) == (200, PAIR), (status, body)
 
 
@@ -185,7 +188,7 @@ class Namespace:
     def __init__(self, folder, pod, pid):
         self.folder, self.pod, self.pid = folder, pod, pid
 
-    def call(self, podman, options, name=NAME, before=lambda: None):
+    def call(self, podman, options, name=NAME):
         """One call through a proxy in this network: the status and the body of its answer."""
         secrets = mount(Volume(podman.folder / f"pair-{time.monotonic_ns()}", PAIR))
         origin = ["-e", f"INNOPAAS_PROXY_UPSTREAM__ORIGIN=https://{name}:8443"]
@@ -198,7 +201,6 @@ class Namespace:
                 "c.request('POST', '/api/sms/v3/msg/send', '{}', {'Content-Type': 'application/json'});"
                 "r = c.getresponse(); print(r.status); print(r.read().decode())"
             )
-            before()
             status, body = inside(self.pid, sys.executable, "-c", script).split("\n", 1)
             podman("stop", "-t", "40", container)
             assert exit_code(podman, container) == 0, podman("logs", container)

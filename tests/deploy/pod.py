@@ -59,10 +59,7 @@ def main():
 
 def first_call(shop):
     """The application starts first, the proxy when there is already somebody waiting."""
-    shop.start("sandbox")
-    eventually(lambda: (shop.written / "standby/authorization").exists())
-    time.sleep(0.2)  # it writes whole files, but one after the other
-    shop.mount()
+    shop.begin()
     shop.start("shop")
     eventually(lambda: "not ready yet" in shop.logs("shop"))
     shop.start("innopaas-proxy")
@@ -117,15 +114,13 @@ def rotations(shop):
             time.sleep(0.2)
             shop.pair = {"app-key": pair["appKey"], "authorization": pair["authorization"]}
             shop.secrets.swap(shop.pair)
-        time.sleep(1.5)
+        eventually(lambda: f"generation {1 + ROTATIONS} is in use" in shop.readiness())
     answers, slowest = ended["answers"], ended["slowest_ms"]
     calls = shop.sandbox("GET", "calls")
     assert set(answers) == {"200"}, answers
     assert calls["accepted"] == answers["200"] and not calls["duplicates"] and not calls["mixed"], calls
     # It must have been hard: each change met calls with the old token.
     assert calls["refused"] >= ROTATIONS, calls
-    words = shop.podman("exec", shop.name("innopaas-proxy"), "/innopaas-proxy", "health", "readyz")
-    assert f"generation {1 + ROTATIONS} is in use" in words, words
     memory = peak_of(shop.podman.inspect(shop.name("innopaas-proxy"))["State"]["Pid"])
     return (
         f"{ROTATIONS} tokens, {answers['200']} calls, {calls['refused']} refused on the way,"
@@ -136,10 +131,11 @@ def rotations(shop):
 def is_bounded(shop):
     """Twice as many connections as there are places, with bodies that fill what is kept of each."""
     shop.sandbox("POST", "act", {"act": {"slow-head": {"ms": 500}}})
+    shop.sandbox("POST", "reset-counts")
     with shop.load(400, 65_000) as ended:
-        time.sleep(5)
+        eventually(lambda: shop.sandbox("GET", "calls")["accepted"] >= 1000, 120)
     shop.sandbox("POST", "act", {"act": "normal"})
-    assert set(ended["answers"]) == {"200"} and ended["answers"]["200"] > 400, ended
+    assert set(ended["answers"]) == {"200"}, ended
     state = shop.podman.inspect(shop.name("innopaas-proxy"))
     assert state["State"]["Running"] and state["RestartCount"] == 0, state["State"]
     return f"{ended['answers']['200']} calls, peak of memory {peak_of(state['State']['Pid'])} of 64"
@@ -198,14 +194,22 @@ class Shop:
         infra = self.podman("pod", "inspect", POD, "--format", "{{.InfraContainerID}}")
         self.pid = self.podman.inspect(infra)["State"]["Pid"]
 
-    def mount(self):
-        """What the kubelet does before it starts the containers."""
+    def begin(self):
+        """The sandbox, and with what it wrote what the kubelet does before it starts the others."""
+        self.start("sandbox")
+        last = self.written / "standby/authorization"
+        eventually(lambda: last.exists() and last.read_text())
+
         def read(folder):
             return {name: (folder / name).read_text() for name in ["app-key", "authorization"]}
 
         self.pair = read(self.written)
         self.secrets = Volume(self.folder / "innopaas", self.pair)
         Volume(self.folder / "innopaas-standby", read(self.written / "standby"))
+
+    def readiness(self):
+        """What the proxy says of itself when it is ready."""
+        return self.podman("exec", self.name("innopaas-proxy"), "/innopaas-proxy", "health", "readyz")
 
     def logs(self, container):
         """All that it said."""

@@ -8,7 +8,7 @@ import pathlib
 import subprocess
 import time
 
-from cases import eventually, install
+from cases import install
 from containers import IMAGE, PACKAGES, Podman, build_application, build_image
 from image import peak_of
 from pod import Shop
@@ -79,10 +79,7 @@ def pod(podman):
     shop = Shop(podman, memory="1Gi")
     try:
         shop.create()
-        shop.start("sandbox")
-        eventually(lambda: (shop.written / "standby/authorization").exists())
-        time.sleep(0.2)
-        shop.mount()
+        shop.begin()
         shop.start("innopaas-proxy")
         podman("exec", shop.name("innopaas-proxy"), "/innopaas-proxy", "wait")
         yield shop

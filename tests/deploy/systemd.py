@@ -280,12 +280,12 @@ def documented(host, word):
     for line in re.findall(r"^\$ sudo (.*?)(?: {2,}#.*)?$", block, re.M):
         # The program and the pair are there already, and each case starts the service for itself.
         if not re.search("static-binary|app-key|enable --now", line):
-            host.run("sh", "-c", f"cd /root/checkout && {line}")
+            host.run("sh", "-c", f"cd /srv/checkout && {line}")
 
 
 def it_is_set_up(host):
     """As deploy/README.md says, and a sandbox beside it."""
-    shutil.copytree(UNITS, host.path("/root/checkout/deploy/systemd"))
+    shutil.copytree(UNITS, host.path("/srv/checkout/deploy/systemd"))
     documented(host, "/usr/local/bin/innopaas-proxy")
     host.write("/etc/systemd/system/sandbox.service", """
 [Service]
@@ -407,14 +407,14 @@ def wrong_settings_are_not_tried_again(host):
 def new_pair(host, number):
     """A new pair, in a directory as somebody would have it, and not yet InnoPaaS's."""
     pair = {"appKey": f"app-key-number-{number}", "authorization": f"token-number-{number}"}
-    host.write("/root/new/app-key", pair["appKey"], 0o600)
-    host.write("/root/new/authorization", pair["authorization"], 0o600)
+    host.write("/srv/new/app-key", pair["appKey"], 0o600)
+    host.write("/srv/new/authorization", pair["authorization"], 0o600)
     return pair
 
 
 def a_copy_takes_a_restart(host):
     pair = new_pair(host, 1)
-    host.run("replace-pair", "/root/new", "/etc/innopaas")
+    host.run("replace-pair", "/srv/new", "/etc/innopaas")
     host.systemctl("reload", "innopaas-proxy")
     host.sandbox("pair", pair)
     time.sleep(2.5)  # two polls and more: what must not happen cannot be waited for
@@ -432,7 +432,7 @@ def follow_takes_none(host):
     for number in (2, 3):
         pair = new_pair(host, number)
         begun = time.monotonic()
-        host.run("replace-pair", "/root/new", "/etc/innopaas")
+        host.run("replace-pair", "/srv/new", "/etc/innopaas")
         host.sandbox("pair", pair)
         eventually(lambda: host.send() == 200)
         took.append(time.monotonic() - begun)
